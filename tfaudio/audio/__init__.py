@@ -1,0 +1,1 @@
+"""Encoded bytes to waveforms: decoding, resampling, fixing the length."""

@@ -1,0 +1,1 @@
+"""Stateless random changes to training examples: a seed in, the same result out."""

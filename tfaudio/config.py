@@ -1,0 +1,412 @@
+"""Settings: frozen dataclasses that go to JSON and back, and refuse what they do not know.
+
+Every parameter of the package has its one default here. Nothing in this module imports TensorFlow, so a
+command can check its flags, and a device can read a model's settings, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+from tfaudio.errors import TfaudioError
+from tfaudio.registry import unknown_name_message
+
+C = TypeVar("C", bound="Config")
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise TfaudioError(message)
+
+
+def _coerce(value: Any, kind: Any, key: str) -> Any:
+    """Checks a JSON value against a field's annotation and gives it the field's exact type."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (inner,) = [a for a in arguments if a is not type(None)]
+        return _coerce(value, inner, key)
+    if origin is Literal:
+        if value not in arguments:
+            raise TfaudioError(unknown_name_message(f"value for {key}", str(value), [str(a) for a in arguments]))
+        return value
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, typing.Iterable):
+            raise TfaudioError(f"{key} must be a list, not {value!r}.")
+        return tuple(_coerce(v, arguments[0], key) for v in value)
+    if origin is dict:
+        _check(isinstance(value, Mapping), f"{key} must be a mapping, not {value!r}.")
+        return dict(value)
+    if isinstance(kind, type) and issubclass(kind, Config):
+        return value if isinstance(value, kind) else kind.from_dict(value, _prefix=f"{key}.")
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, float, str, bool) and type(value) is not kind:
+        raise TfaudioError(f"{key} must be of type {kind.__name__}, not {value!r}.")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Base of all settings: typed, frozen, to and from JSON; an unknown key or a wrong type raises."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for f in fields(self):
+            object.__setattr__(self, f.name, _coerce(getattr(self, f.name), hints[f.name], f.name))
+        self.check()
+
+    def check(self) -> None:
+        """Raises TfaudioError if the values do not fit together."""
+
+    @classmethod
+    def from_dict(cls: type[C], values: Mapping[str, Any], *, _prefix: str = "") -> C:
+        """Builds the settings from a mapping; missing keys keep their defaults.
+
+        Raises:
+          TfaudioError: on an unknown key, a wrong type or values that do not fit together.
+        """
+        _check(isinstance(values, Mapping), f"{_prefix or cls.__name__} must be a mapping, not {values!r}.")
+        known = [f.name for f in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise TfaudioError(unknown_name_message("setting", f"{_prefix}{key}", [_prefix + k for k in known]))
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls: type[C], text: str, *, source: str = "the configuration") -> C:
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise TfaudioError(f"{source} is not valid JSON: {error}.") from error
+        return cls.from_dict(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    def replace(self: C, **changes: Any) -> C:
+        return dataclasses.replace(self, **changes)
+
+    def override(self: C, overrides: Mapping[str, Any]) -> C:
+        """Returns a copy with dotted keys replaced.
+
+        >>> RunConfig().override({"front_end.num_mel_bins": 40}).front_end.num_mel_bins
+        40
+        """
+        values = self.to_dict()
+        for key, value in overrides.items():
+            *parents, leaf = key.split(".")
+            target = values
+            for parent in parents:
+                if not isinstance(target.get(parent), dict):
+                    raise TfaudioError(unknown_name_message("setting", key, _dotted_keys(self.to_dict())))
+                target = target[parent]
+            if leaf not in target and not (parents and parents[-1] == "options"):
+                raise TfaudioError(unknown_name_message("setting", key, _dotted_keys(self.to_dict())))
+            target[leaf] = value
+        return type(self).from_dict(values)
+
+
+def _dotted_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key, value in values.items():
+        keys += _dotted_keys(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [prefix + key]
+    return keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontEndConfig(Config):
+    """How a waveform becomes features: the only place that states a rate, a hop or a band edge.
+
+    Args:
+      sample_rate: Hz; every waveform is resampled to it.
+      feature: "mel" for a mel spectrogram, "spectrogram" for a linear one.
+      frame_length: samples under the periodic Hann window.
+      frame_step: samples from one frame to the next.
+      fft_length: points of the Fourier transform, at least frame_length; a power of two for "rfft",
+        since on-device transforms take no other.
+      num_mel_bins: mel bands (feature "mel" only).
+      lower_edge_hertz: lower edge of the lowest mel band, Hz.
+      upper_edge_hertz: upper edge of the highest mel band, Hz; None is half the sample rate.
+      mel_scale: "slaney" (librosa's default) or "htk".
+      mel_norm: "slaney" makes each band's area one; "none" makes its peak one.
+      compression: "log" is ln(power + log_offset); "db" is 10 log10(max(power, log_offset)); "none".
+      log_offset: power; keeps the logarithm finite on silence.
+      top_db: with "db", values further than this below the loudest of the same example are raised to
+        that floor; None keeps them.
+      implementation: "rfft", or "matmul": the Fourier transform as a matrix product, for runtimes
+        without a Fourier operator.
+    """
+
+    sample_rate: int = 16_000
+    feature: Literal["mel", "spectrogram"] = "mel"
+    frame_length: int = 1024
+    frame_step: int = 512
+    fft_length: int = 1024
+    num_mel_bins: int = 64
+    lower_edge_hertz: float = 0.0
+    upper_edge_hertz: float | None = None
+    mel_scale: Literal["slaney", "htk"] = "slaney"
+    mel_norm: Literal["slaney", "none"] = "slaney"
+    compression: Literal["log", "db", "none"] = "log"
+    log_offset: float = 1e-6
+    top_db: float | None = None
+    implementation: Literal["rfft", "matmul"] = "rfft"
+
+    def check(self) -> None:
+        _check(1_000 <= self.sample_rate <= 384_000, f"sample_rate must be 1000 to 384000 Hz, not {self.sample_rate}.")
+        _check(self.frame_length >= 2, f"frame_length must be at least 2 samples, not {self.frame_length}.")
+        _check(self.frame_step >= 1, f"frame_step must be at least 1 sample, not {self.frame_step}.")
+        _check(
+            self.fft_length >= self.frame_length,
+            f"fft_length ({self.fft_length}) must be at least frame_length ({self.frame_length}).",
+        )
+        if self.implementation == "rfft":
+            _check(
+                self.fft_length & (self.fft_length - 1) == 0,
+                f"fft_length must be a power of two for implementation 'rfft', not {self.fft_length}; "
+                "choose one, or implementation 'matmul'.",
+            )
+        _check(self.num_mel_bins >= 1, f"num_mel_bins must be at least 1, not {self.num_mel_bins}.")
+        _check(
+            0 <= self.lower_edge_hertz < self.upper_edge <= self.sample_rate / 2,
+            f"mel edges must satisfy 0 <= lower_edge_hertz < upper_edge_hertz <= {self.sample_rate / 2:g}, "
+            f"not {self.lower_edge_hertz:g} and {self.upper_edge:g}.",
+        )
+        _check(self.log_offset > 0, f"log_offset must be positive, not {self.log_offset}.")
+        _check(self.top_db is None or self.top_db > 0, f"top_db must be positive, not {self.top_db}.")
+
+    @property
+    def upper_edge(self) -> float:
+        """Upper band edge in Hz, with None resolved to half the sample rate."""
+        return self.sample_rate / 2 if self.upper_edge_hertz is None else self.upper_edge_hertz
+
+    @property
+    def num_bins(self) -> int:
+        """Size of the last axis of the features."""
+        return self.num_mel_bins if self.feature == "mel" else self.fft_length // 2 + 1
+
+    def num_frames(self, num_samples: Any) -> Any:
+        """Number of frames of a waveform: one centred on every frame_step-th sample.
+
+        Works on integers, arrays and tensors alike, so that the layer, the pipeline and the export share it.
+
+        >>> FrontEndConfig(frame_step=160).num_frames(16_000)
+        101
+        """
+        return 1 + num_samples // self.frame_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig(Config):
+    """What length of audio one call of the classifier sees, and how recordings are brought to it.
+
+    Args:
+      seconds: length of one window; None takes each recording whole, padded under a mask.
+      hop_seconds: from one window of a long recording to the next; None is `seconds` (no overlap).
+      short: what fills a recording shorter than a window: "pad" with silence (which the classifier
+        hears, on the device as in training) or "tile" by repeating it.
+    """
+
+    seconds: float | None = 5.0
+    hop_seconds: float | None = None
+    short: Literal["pad", "tile"] = "pad"
+
+    def check(self) -> None:
+        _check(self.seconds is None or self.seconds > 0, f"clip.seconds must be positive, not {self.seconds}.")
+        _check(
+            self.hop_seconds is None or self.hop_seconds > 0,
+            f"clip.hop_seconds must be positive, not {self.hop_seconds}.",
+        )
+
+    def num_samples(self, sample_rate: int) -> int:
+        """Samples in a window.
+
+        Raises:
+          TfaudioError: if the length is left open (seconds is None).
+        """
+        if self.seconds is None:
+            raise TfaudioError("This model takes recordings whole (clip.seconds is null), so it has no window length.")
+        return max(1, round(self.seconds * sample_rate))
+
+    def hop_samples(self, sample_rate: int) -> int:
+        if self.hop_seconds is None:
+            return self.num_samples(sample_rate)
+        return max(1, round(self.hop_seconds * sample_rate))
+
+    def num_windows(self, num_samples: int, sample_rate: int) -> int:
+        """Number of windows of a recording: enough to cover it, at least one.
+
+        A remainder shorter than half a window after the last whole one is dropped where at least one whole
+        window stands, so that a recording a few samples too long does not count its last instant as a window.
+
+        >>> clip = ClipConfig(seconds=1.0)
+        >>> [clip.num_windows(n, 8000) for n in (1, 8000, 8001, 12000, 16000)]
+        [1, 1, 1, 2, 2]
+        """
+        window, hop = self.num_samples(sample_rate), self.hop_samples(sample_rate)
+        if num_samples <= window:
+            return 1
+        whole, rest = divmod(num_samples - window, hop)
+        return int(1 + whole + (2 * (window - hop + rest) >= window and rest > 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Config):
+    """Where recordings come from and how they are read.
+
+    Args:
+      dataset: a name from `tfaudio datasets`, or "folder" or "manifest".
+      data_dir: the data set's folder (for "manifest", the CSV file); None only for built-in data.
+      engine: "auto" takes the faster decoder for each format; "graph" runs no Python in the pipeline;
+        "soundfile" always uses libsndfile.
+      validation_fraction: share of the training groups held out for early stopping and the best
+        checkpoint, by a hash of the group; 0 trains on all and keeps the last epoch.
+      test_fraction: share of the groups held out for testing where the data set has no official split.
+      strict: stop at the first recording that cannot be used, instead of skipping and listing it.
+      memory_gigabytes: decoded waveforms are kept in memory up to this size; beyond it they are decoded
+        anew in every epoch.
+      parallel_calls: recordings prepared at a time; 0 lets tf.data tune it.
+    """
+
+    dataset: str = "folder"
+    data_dir: str | None = None
+    engine: Literal["auto", "graph", "soundfile"] = "auto"
+    validation_fraction: float = 0.0
+    test_fraction: float = 0.2
+    strict: bool = False
+    memory_gigabytes: float = 4.0
+    parallel_calls: int = 0
+
+    def check(self) -> None:
+        _check(
+            0 <= self.validation_fraction < 1,
+            f"data.validation_fraction must be in [0, 1), not {self.validation_fraction}.",
+        )
+        _check(0 < self.test_fraction < 1, f"data.test_fraction must be in (0, 1), not {self.test_fraction}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig(Config):
+    """Random changes to training examples; a value of 0 switches a change off.
+
+    Args:
+      time_shift: largest circular shift, as a share of the clip.
+      gain_db: largest change of level, up or down.
+      noise_probability: share of examples that get white noise.
+      noise_snr_db: lowest and highest signal-to-noise ratio of that noise.
+      time_masks: stretches of frames set to the mean (SpecAugment).
+      time_mask_fraction: longest stretch, as a share of the frames.
+      frequency_masks: bands set to the mean.
+      frequency_mask_fraction: widest band, as a share of the bins.
+      mixup_alpha: parameter of the Beta distribution that mixes pairs of examples and their labels.
+    """
+
+    time_shift: float = 0.5
+    gain_db: float = 6.0
+    noise_probability: float = 0.25
+    noise_snr_db: tuple[float, ...] = (10.0, 40.0)
+    time_masks: int = 2
+    time_mask_fraction: float = 0.12
+    frequency_masks: int = 2
+    frequency_mask_fraction: float = 0.12
+    mixup_alpha: float = 0.3
+
+    def check(self) -> None:
+        for name in ("time_shift", "noise_probability", "time_mask_fraction", "frequency_mask_fraction"):
+            _check(0 <= getattr(self, name) <= 1, f"augment.{name} must be in [0, 1], not {getattr(self, name)}.")
+        for name in ("gain_db", "time_masks", "frequency_masks", "mixup_alpha"):
+            _check(getattr(self, name) >= 0, f"augment.{name} must not be negative, but is {getattr(self, name)}.")
+        _check(
+            len(self.noise_snr_db) == 2 and self.noise_snr_db[0] <= self.noise_snr_db[1],
+            f"augment.noise_snr_db must be a lowest and a highest ratio, not {list(self.noise_snr_db)}.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Config):
+    """Which classifier, and keyword arguments for its builder.
+
+    Args:
+      name: a name from `tfaudio.models.MODELS`.
+      options: keyword arguments of that builder; an unknown one raises when the model is built.
+    """
+
+    name: str = "cnn"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Config):
+    """How weights are found.
+
+    Args:
+      epochs: passes over the training examples.
+      batch_size: examples a step, over all replicas.
+      learning_rate: peak rate of AdamW.
+      warmup_fraction: share of the steps over which the rate rises from 0; it falls to 0 by a cosine after.
+      weight_decay: decoupled decay of kernels (not of biases and normalisation).
+      label_smoothing: share of each target spread evenly over the classes.
+      class_weights: weigh examples by the inverse frequency of their class.
+      average_decay: decay a step of the moving average of the weights that is evaluated and exported;
+        0 uses the last weights themselves.
+      early_stopping_patience: epochs without a better validation loss before stopping; 0 never stops.
+        Needs data.validation_fraction.
+      strategy: where to train: "auto" takes all GPUs, or the CPU where there is none.
+      mixed_precision: compute in float16 on GPU, bfloat16 on TPU.
+      seed: every random choice follows from it.
+    """
+
+    epochs: int = 60
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    warmup_fraction: float = 0.1
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    class_weights: bool = False
+    average_decay: float = 0.0
+    early_stopping_patience: int = 0
+    strategy: Literal["auto", "cpu", "mirrored", "multi_worker", "tpu"] = "auto"
+    mixed_precision: bool = False
+    seed: int = 0
+
+    def check(self) -> None:
+        for name in ("epochs", "batch_size"):
+            _check(getattr(self, name) >= 1, f"training.{name} must be at least 1, not {getattr(self, name)}.")
+        _check(
+            self.learning_rate > 0 and math.isfinite(self.learning_rate), "training.learning_rate must be positive."
+        )
+        for name in ("warmup_fraction", "label_smoothing", "average_decay"):
+            _check(0 <= getattr(self, name) < 1, f"training.{name} must be in [0, 1), not {getattr(self, name)}.")
+        _check(self.weight_decay >= 0, "training.weight_decay must not be negative.")
+        _check(self.seed >= 0, f"training.seed must not be negative, but is {self.seed}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Config):
+    """All settings of a training run; stored in its folder."""
+
+    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def check(self) -> None:
+        _check(
+            self.training.early_stopping_patience == 0 or self.data.validation_fraction > 0,
+            "training.early_stopping_patience needs data.validation_fraction above 0: stopping on the test "
+            "set would flatter the result.",
+        )

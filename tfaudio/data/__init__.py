@@ -1,0 +1,1 @@
+"""Recordings, labels and splits, and the tf.data pipeline that feeds them to training."""

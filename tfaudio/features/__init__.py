@@ -1,0 +1,1 @@
+"""Waveforms to features [frames, bins], once for training, serving and the device."""

@@ -1,0 +1,97 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tfaudio.errors import TfaudioError
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path:
+    """Writes a file under its final name only when all of it is on disk.
+
+    Raises:
+      TfaudioError: if the folder cannot be written to.
+    """
+    path = Path(path)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise TfaudioError(f"Cannot write {path}: {error.strerror}; choose another folder.") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)  # mkstemp makes 0600, which a server under another user cannot read
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    return path
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> Path:
+    """Writes JSON that a person can read too; NaN is refused, since it is not JSON."""
+    return write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def folder_written_whole(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Gives an empty folder to fill, and moves it to `path` only if the block ends without error.
+
+    Raises:
+      TfaudioError: if `path` stands and `overwrite` is false, or cannot be written.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite=overwrite)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    except OSError as error:
+        raise TfaudioError(f"Cannot write {path}: {error.strerror}; choose another folder.") from error
+    try:
+        yield temporary
+        os.chmod(temporary, 0o755)
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.exists():
+            path.unlink()
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool, flag: str = "--overwrite") -> None:
+    """Raises TfaudioError if a file, or a folder with something in it, stands in the way."""
+    path = Path(path)
+    if overwrite or not path.exists():
+        return
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    raise TfaudioError(f"{path} exists already; pass {flag} to replace it, or name another place.")
+
+
+def make_writable_folder(path: str | os.PathLike[str]) -> Path:
+    """Makes a folder, and finds out now rather than after hours of work whether it can be written.
+
+    Raises:
+      TfaudioError: if the folder cannot be made or written to.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path, prefix=".write_test"):
+            pass
+    except OSError as error:
+        raise TfaudioError(f"Cannot write to the folder {path}: {error.strerror}; choose another one.") from error
+    return path

@@ -1,0 +1,1 @@
+"""Classifiers as functional Keras models, by name."""

@@ -1,0 +1,1 @@
+"""Exported classifiers on a device: NumPy and a TFLite interpreter, no TensorFlow."""
