@@ -16,9 +16,7 @@ from tfaudio.features.normalization import Normalization
 from tfaudio.features.stft import power_spectrogram
 
 
-def compute_features(
-    waveform: Any, config: FrontEndConfig, normalization: Normalization | None = None
-) -> tf.Tensor:
+def compute_features(waveform: Any, config: FrontEndConfig, normalization: Normalization | None = None) -> tf.Tensor:
     """Computes the features that a configuration describes.
 
     Every value depends on its own example alone, and the arithmetic is float32 whatever the Keras policy.

@@ -1,0 +1,163 @@
+"""Pieces that the architectures share. All honour a mask, so that padding never changes the logits.
+
+A mask is boolean [batch, frames], true where there is audio; None means that every frame is audio and leaves
+no trace in the graph, which is how models are exported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from tfaudio.errors import TfaudioError
+
+Tensor = Any  # a Keras tensor of whichever backend
+
+
+def model_inputs(
+    input_shape: tuple[int | None, int], *, masked: bool
+) -> tuple[dict[str, Tensor] | Tensor, Tensor, Tensor]:
+    """Makes the inputs of a classifier.
+
+    Args:
+      input_shape: (frames, bins); frames may be None.
+      masked: whether the model takes a mask beside its features.
+
+    Returns:
+      what to pass to keras.Model as inputs, the features [batch, frames, bins] and the mask or None.
+    """
+    frames, bins = input_shape
+    features = keras.Input((frames, bins), name="features")
+    if not masked:
+        return features, features, None
+    mask = keras.Input((frames,), dtype="bool", name="mask")
+    return {"features": features, "mask": mask}, apply_mask(features, mask), mask
+
+
+def apply_mask(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Sets padded frames of [batch, frames, ...] to zero, as the edge of a shorter input would be."""
+    if mask is None:
+        return x
+    mask = ops.cast(mask, x.dtype)
+    for _ in range(len(x.shape) - 2):
+        mask = ops.expand_dims(mask, -1)
+    return x * mask
+
+
+def halve_mask(mask: Tensor | None) -> Tensor | None:
+    """Follows a stride of two in time: an output frame is audio if its first input frame is."""
+    return None if mask is None else mask[:, ::2]
+
+
+def conv_unit(
+    x: Tensor, mask: Tensor | None, *, filters: int, kernel: int = 3, stride: int = 1, activation: str | None = "relu"
+) -> tuple[Tensor, Tensor | None]:
+    """Convolution, batch normalisation and activation over [batch, frames, bins, channels].
+
+    Padding is explicit and the same on both sides: Keras' "same" shifts a strided convolution by a frame when the
+    input's length turns from odd to even, so that padding would change the result.
+    """
+    if stride > 1:
+        x = layers.ZeroPadding2D(kernel // 2)(x)
+    x = layers.Conv2D(
+        filters,
+        kernel,
+        strides=stride,
+        padding="same" if stride == 1 else "valid",
+        use_bias=False,
+        kernel_initializer="he_normal",
+    )(x)
+    if stride == 2:
+        mask = halve_mask(mask)
+    x = batch_norm(x, mask)
+    if activation:
+        x = layers.Activation(activation)(x)
+    return apply_mask(x, mask), mask
+
+
+def batch_norm(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Batch normalisation whose statistics leave padding out and agree across replicas."""
+    if mask is None:
+        return layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
+    whole = ops.cast(apply_mask(ops.ones_like(x[..., 0]), mask), "bool")  # older Keras does not broadcast over bins
+    return layers.BatchNormalization(momentum=0.9, synchronized=True)(x, mask=whole)
+
+
+def max_pool(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Halves frames and bins by the maximum; inputs must not be negative, so that a zeroed frame is neutral."""
+    return layers.MaxPooling2D(2, padding="same")(x), halve_mask(mask)
+
+
+def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over the frames of [batch, frames, channels] that are audio."""
+    if mask is None:
+        return ops.mean(x, axis=1)
+    weights = ops.cast(mask, x.dtype)
+    count = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1.0)
+    return ops.sum(x * ops.expand_dims(weights, -1), axis=1) / count
+
+
+def masked_max(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Maximum over the frames of [batch, frames, channels], which must not be negative."""
+    return ops.max(apply_mask(x, mask), axis=1)
+
+
+@keras.saving.register_keras_serializable(package="tfaudio")
+class SinusoidalPosition(layers.Layer):
+    """Adds sines and cosines of the frame's index to [batch, frames, channels]; takes any length.
+
+    Source: A. Vaswani et al., Attention Is All You Need (2017), section 3.5.
+    """
+
+    def call(self, x: Tensor) -> Tensor:
+        frames, channels = ops.shape(x)[1], x.shape[-1]
+        half = channels // 2
+        rates = ops.exp(ops.arange(half, dtype="float32") * (-9.210340371976184 / half))  # ln 10,000
+        angles = ops.expand_dims(ops.arange(frames, dtype="float32"), 1) * ops.expand_dims(rates, 0)
+        table = ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
+        return x + ops.cast(ops.expand_dims(table, 0), x.dtype)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="tfaudio")
+class AttentionPooling(layers.Layer):
+    """Weighted mean over frames; the weights come from a small network and sum to one over the audio.
+
+    Call arguments: x [batch, frames, channels]; audio: the mask, boolean [batch, frames], or None.
+    Returns: the mean [batch, channels] and the weights [batch, frames].
+    Source: D. Bahdanau et al. (2015), in the form of M. Ilse et al., Attention-based Deep MIL (2018).
+    """
+
+    def __init__(self, units: int = 64, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.hidden = layers.Dense(units, activation="tanh")
+        self.score = layers.Dense(1, use_bias=False)
+
+    def build(self, input_shape: Any) -> None:
+        self.hidden.build(input_shape)
+        self.score.build((*input_shape[:-1], self.units))
+
+    def call(self, x: Tensor, audio: Tensor | None = None) -> tuple[Tensor, Tensor]:  # Keras reserves the name "mask"
+        scores = ops.squeeze(self.score(self.hidden(x)), -1)
+        if audio is not None:
+            scores = ops.where(audio, scores, ops.full_like(scores, -1e4))  # finite in float16 too
+        weights = ops.softmax(scores, axis=-1)
+        return ops.sum(x * ops.expand_dims(weights, -1), axis=1), weights
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0], input_shape[2]), (input_shape[0], input_shape[1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "units": self.units}
+
+
+def check_options(name: str, **values: Any) -> None:
+    """Raises TfaudioError for an option of a builder that is not positive."""
+    for key, value in values.items():
+        if value is None or value <= 0:
+            raise TfaudioError(f"model.options.{key} of '{name}' must be positive, not {value}.")

@@ -1,0 +1,44 @@
+"""The architectures by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import keras
+
+from tfaudio.config import ModelConfig
+from tfaudio.errors import TfaudioError
+from tfaudio.registry import Registry, unknown_name_message
+
+MODELS: Registry[Callable[..., keras.Model]] = Registry("model")
+
+
+def build_model(
+    config: ModelConfig, *, input_shape: tuple[int | None, int], num_classes: int, masked: bool = False
+) -> keras.Model:
+    """Builds a classifier of features.
+
+    Args:
+      config: the architecture's name and options.
+      input_shape: (frames, bins) of the features; frames may be None for any length.
+      num_classes: size of the output.
+      masked: also take a boolean mask [batch, frames]. The weights are the same in number, order and shape
+        either way, so that a model trained with a mask can be exported without one.
+
+    Returns:
+      A functional model: features float32 [batch, frames, bins] (or a dict with "features" and "mask") to logits
+      float32 [batch, num_classes].
+
+    Raises:
+      TfaudioError: for an unknown name or option.
+
+    >>> build_model(ModelConfig(name="cnn"), input_shape=(None, 64), num_classes=10).output_shape
+    (None, 10)
+    """
+    builder = MODELS[config.name]
+    known = [p for p in inspect.signature(builder).parameters if p not in ("input_shape", "num_classes", "masked")]
+    for key in config.options:
+        if key not in known:
+            raise TfaudioError(unknown_name_message(f"option of model '{config.name}'", key, known))
+    return builder(input_shape=input_shape, num_classes=num_classes, masked=masked, **config.options)
