@@ -58,15 +58,15 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def run() -> None:
-    """Runs the console script and exits with its code."""
+def run(argv: list[str] | None = None) -> None:
+    """Runs the console script, or a launcher's command, and exits with its code."""
     for stream in (sys.stdout, sys.stderr):
         # File names may hold bytes or letters that the terminal's encoding has no form for; that must not
         # end a command which has done its work.
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-    code = main(sys.argv[1:])
+    code = main(sys.argv[1:] if argv is None else argv)
     if code == EXIT_BROKEN_PIPE:
         # The interpreter flushes stdout once more on its way out, and would report the closed pipe then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

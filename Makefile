@@ -1,0 +1,48 @@
+# All paths are relative, so that the checkout may lie under a path with spaces.
+
+PYTHON ?= python3
+# A Python named by the caller must be the environment's; the default accepts an environment of any version.
+KEEP_PYTHON := $(if $(filter file,$(origin PYTHON)),--keep_python)
+MAKE_VENV = @command -v "$(PYTHON)" >/dev/null || { echo "make: '$(PYTHON)' was not found; name one, as in: make PYTHON=python3.12" >&2; exit 1; }; \
+	"$(PYTHON)" tools/make_venv.py $(KEEP_PYTHON)
+# More for pytest, as in: make test TESTS="tests/test_config.py -x"
+TESTS ?=
+
+.PHONY: help venv venv-latest demo test test-latest lint format clean
+
+help:
+	@echo "make demo         train, score, export and use a classifier on built-in data; result in demo/"
+	@echo "make test         run the tests (TensorFlow 2.16 with tensorflow-io, in .venv)"
+	@echo "make test-latest  run the tests (newest supported TensorFlow, in .venv-latest)"
+	@echo "make lint         ruff and mypy"
+	@echo "make format       let ruff rewrite what it can"
+	@echo "make venv, make venv-latest   only make the virtual environments"
+	@echo "make clean        remove environments, caches and the demo"
+
+venv:
+	$(MAKE_VENV) --set=io --folder=.venv
+
+venv-latest:
+	$(MAKE_VENV) --set=latest --folder=.venv-latest
+
+demo: venv
+	.venv/bin/python tools/demo.py --output_dir=demo
+
+test: venv
+	.venv/bin/python -m pytest $(TESTS)
+
+test-latest: venv-latest
+	.venv-latest/bin/python -m pytest $(TESTS)
+
+lint: venv
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m mypy
+
+format: venv
+	.venv/bin/python -m ruff check --fix .
+	.venv/bin/python -m ruff format .
+
+clean:
+	rm -rf .venv .venv-latest demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
