@@ -1,0 +1,167 @@
+"""What a data set is: one row a clip, and the names of its classes; and which files can be a clip."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from tfaudio.labels import LabelMap
+
+# What libsndfile reads, by the name of the file.
+AUDIO_EXTENSIONS = frozenset((".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3")) | frozenset(
+    (".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64")
+)
+# Audio that libsndfile cannot read: worth another word than a text file that lies about.
+_FOREIGN_EXTENSIONS = frozenset((".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".3gp", ".ape", ".wv", ".mka"))
+NOT_AUDIO = "not an audio file by its name"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled recording, or a part of one.
+
+    Args:
+      path: absolute path of the file.
+      label: name of its class.
+      fold: official fold of cross-validation, if the data set has folds.
+      split: "train", "validation" or "test", if the data set has an official split.
+      group: what must not be torn apart by a split: a speaker, a source recording, a session.
+      text: what is said, if it is known.
+      start: seconds from the beginning of the file at which the clip starts; None is the beginning.
+      end: seconds from the beginning of the file at which the clip ends; None is the end of the file.
+    """
+
+    path: str
+    label: str
+    fold: int | None = None
+    split: str | None = None
+    group: str | None = None
+    text: str | None = None
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that is left out.
+
+    Args:
+      path: absolute path of the file or folder.
+      reason: why, as the end of a sentence that begins with the path.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set: its clips in a fixed order, and its classes.
+
+    Args:
+      name: name in the catalogue.
+      clips: one entry a clip; sorted by path and start here, whatever the order given.
+      labels: the classes; every clip's label is among them.
+      description: one line for people.
+      licence: licence of the recordings.
+      skipped: files that were found and left out.
+
+    Raises:
+      ValueError: if a clip's label is not among the labels.
+
+    >>> clips = (Clip("/d/b.wav", "dog", fold=2), Clip("/d/a.wav", "cat", fold=1))
+    >>> spec = DatasetSpec("pets", clips, LabelMap(("cat", "dog")))
+    >>> spec.clips[0].label, spec.folds, spec.relative_path(spec.clips[0])
+    ('cat', (1, 2), 'a.wav')
+    """
+
+    name: str
+    clips: tuple[Clip, ...]
+    labels: LabelMap
+    description: str = ""
+    licence: str = ""
+    skipped: tuple[Skipped, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = {clip.label for clip in self.clips} - set(self.labels.names)
+        if unknown:
+            raise ValueError(f"Clips carry labels that are not among the classes: {', '.join(sorted(unknown))}.")
+        # The order that a file system or a CSV happens to give must decide nothing later on.
+        object.__setattr__(self, "clips", tuple(sorted(self.clips, key=lambda c: (c.path, c.start or 0.0, c.end or 0))))
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The official folds in ascending order; empty if there are none."""
+        return tuple(sorted({clip.fold for clip in self.clips if clip.fold is not None}))
+
+    @property
+    def has_official_split(self) -> bool:
+        """Whether clips are marked as training or test data by the data set itself."""
+        return any(clip.split is not None for clip in self.clips)
+
+    def class_counts(self, clips: Iterable[Clip] | None = None) -> dict[str, int]:
+        """Counts clips per class, in the order of the labels; absent classes count 0.
+
+        Args:
+          clips: the clips to count, such as one part of a split; None counts all.
+        """
+        counts = dict.fromkeys(self.labels, 0)
+        for clip in self.clips if clips is None else clips:
+            counts[clip.label] += 1
+        return counts
+
+    def without(self, *paths: str) -> DatasetSpec:
+        """Returns a copy without the clips of these files; the classes and their order stay as they are."""
+        dropped = set(paths)
+        return replace(self, clips=tuple(clip for clip in self.clips if clip.path not in dropped))
+
+    @cached_property
+    def root(self) -> str:
+        """The deepest folder that holds all clips; "" if there is none (two drives, no clips)."""
+        try:
+            return os.path.commonpath({os.path.dirname(clip.path) for clip in self.clips})
+        except ValueError:
+            return ""
+
+    def relative_path(self, clip: Clip) -> str:
+        """Path below `root` with forward slashes: the same on every machine that holds the data."""
+        return Path(os.path.relpath(clip.path, self.root) if self.root else clip.path).as_posix()
+
+    def group_of(self, clip: Clip) -> str:
+        """The clip's group; a clip without one is a group of its own file."""
+        return clip.group if clip.group is not None else self.relative_path(clip)
+
+    def fingerprint(self) -> str:
+        """Identifies what is trained and tested on: sha256, hex, over each clip's relative path, label, fold,
+        split, group, start and end. It is the same on every machine, and does not look at the audio itself."""
+        digest = hashlib.sha256()
+        for clip in self.clips:
+            row = [self.relative_path(clip), clip.label, clip.fold, clip.split, clip.group, clip.start, clip.end]
+            digest.update(json.dumps(row).encode() + b"\n")
+        return digest.hexdigest()
+
+
+def why_not_audio(path: Path) -> str | None:
+    """Says why a file cannot be a recording, by its name alone; None if it can."""
+    extension = path.suffix.lower()
+    if extension in AUDIO_EXTENSIONS:
+        return None
+    if extension in _FOREIGN_EXTENSIONS:
+        return f"{extension} files cannot be decoded; convert them to WAV or FLAC"
+    return NOT_AUDIO
+
+
+def why_unusable(path: str) -> str | None:
+    """Says why a file cannot be read, without opening it; None if nothing speaks against it."""
+    if not os.path.exists(path):
+        return "a symbolic link to a file that does not exist" if os.path.islink(path) else "the file does not exist"
+    if not os.path.isfile(path):
+        return "not a regular file"
+    if not os.path.getsize(path):
+        return "the file is empty"
+    return None if os.access(path, os.R_OK) else "the file may not be read"
