@@ -245,21 +245,22 @@ class ClipConfig(Config):
             return self.num_samples(sample_rate)
         return max(1, round(self.hop_seconds * sample_rate))
 
-    def num_windows(self, num_samples: int, sample_rate: int) -> int:
+    def num_windows(self, num_samples: Any, sample_rate: int) -> Any:
         """Number of windows of a recording: enough to cover it, at least one.
 
         A remainder shorter than half a window after the last whole one is dropped where at least one whole
         window stands, so that a recording a few samples too long does not count its last instant as a window.
+        Works on integers, arrays and tensors alike, so that the pipeline and the device share it.
 
         >>> clip = ClipConfig(seconds=1.0)
         >>> [clip.num_windows(n, 8000) for n in (1, 8000, 8001, 12000, 16000)]
         [1, 1, 1, 2, 2]
         """
         window, hop = self.num_samples(sample_rate), self.hop_samples(sample_rate)
-        if num_samples <= window:
-            return 1
-        whole, rest = divmod(num_samples - window, hop)
-        return int(1 + whole + (2 * (window - hop + rest) >= window and rest > 0))
+        least_rest = max(1, hop - window // 2)
+        rest = num_samples - window
+        rest = (rest + abs(rest)) // 2  # max(rest, 0), for integers and tensors alike
+        return 1 + (rest + hop - least_rest) // hop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +274,7 @@ class DataConfig(Config):
         "soundfile" always uses libsndfile.
       validation_fraction: share of the training groups held out for early stopping and the best
         checkpoint, by a hash of the group; 0 trains on all and keeps the last epoch.
+      test_fold: the official fold to test on; None uses the data set's split column, or else test_fraction.
       test_fraction: share of the groups held out for testing where the data set has no official split.
       strict: stop at the first recording that cannot be used, instead of skipping and listing it.
       memory_gigabytes: decoded waveforms are kept in memory up to this size; beyond it they are decoded
@@ -284,6 +286,7 @@ class DataConfig(Config):
     data_dir: str | None = None
     engine: Literal["auto", "graph", "soundfile"] = "auto"
     validation_fraction: float = 0.0
+    test_fold: int | None = None
     test_fraction: float = 0.2
     strict: bool = False
     memory_gigabytes: float = 4.0
@@ -384,9 +387,7 @@ class TrainingConfig(Config):
     def check(self) -> None:
         for name in ("epochs", "batch_size"):
             _check(getattr(self, name) >= 1, f"training.{name} must be at least 1, not {getattr(self, name)}.")
-        _check(
-            self.learning_rate > 0 and math.isfinite(self.learning_rate), "training.learning_rate must be positive."
-        )
+        _check(self.learning_rate > 0 and math.isfinite(self.learning_rate), "training.learning_rate must be positive.")
         for name in ("warmup_fraction", "label_smoothing", "average_decay"):
             _check(0 <= getattr(self, name) < 1, f"training.{name} must be in [0, 1), not {getattr(self, name)}.")
         _check(self.weight_decay >= 0, "training.weight_decay must not be negative.")
@@ -410,3 +411,28 @@ class RunConfig(Config):
             "training.early_stopping_patience needs data.validation_fraction above 0: stopping on the test "
             "set would flatter the result.",
         )
+
+
+@dataclass(frozen=True)
+class ResamplerKernel:
+    """The low-pass kernel of both resamplers, in TensorFlow and in NumPy: a sinc under a Kaiser window.
+
+    The transition band ends at the lower of the two Nyquist frequencies, so that nothing folds back.
+
+    Args:
+      zero_crossings: of the sinc on either side of its centre.
+      rolloff: the sinc's cut-off (its -6 dB point), as a share of the lower Nyquist frequency.
+      kaiser_beta: shape of the window; 9.5 puts the stop band 95 dB down.
+      matrix_limit: entries of the resampling matrix above which (for nearly coprime rates) the kernel is
+        interpolated between `phases` instead.
+      phases: of the kernel that linear interpolation chooses from; 1024 keep its error below -115 dB.
+    """
+
+    zero_crossings: int = 64
+    rolloff: float = 0.95
+    kaiser_beta: float = 9.5
+    matrix_limit: int = 2**20
+    phases: int = 1024
+
+
+RESAMPLER = ResamplerKernel()

@@ -1,0 +1,394 @@
+"""Audio files to waveforms in NumPy and libsndfile alone: what a device does, and training's fallback.
+
+`Resampler` is the streaming twin of `tfaudio.audio.resample`, and `read_windows` gives the windows of
+`tfaudio.audio.framing.windows` without holding a recording in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from tfaudio.config import RESAMPLER, ClipConfig
+from tfaudio.errors import TfaudioError
+
+Waveform = npt.NDArray[np.float32]
+
+# Rates outside are damage or not audio; the upper bound keeps a damaged header from asking for terabytes.
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
+
+_BLOCK_FRAMES = 65_536
+_UNKNOWN_SIZE = 0xFFFFFFFF  # what programs that write into a pipe put where the length belongs
+_UNKNOWN_FRAMES = 2**62  # libsndfile's answer for a FLAC without a length is above
+
+
+class DecodeError(TfaudioError):
+    """A recording that cannot be used; the message names the file and the reason."""
+
+
+class Resampler:
+    """Changes the sample rate of a waveform that comes in blocks of any size, with bounded memory.
+
+    The blocks of the result, put together, are the waveform resampled whole: sample k lies at
+    k / target_rate seconds, and there are ceil(n * target_rate / source_rate) of them.
+
+    Args:
+      source_rate: Hz, above 0.
+      target_rate: Hz, above 0.
+
+    >>> resampler = Resampler(44_100, 16_000)
+    >>> len(resampler.process(np.zeros(441, np.float32))) + len(resampler.flush())
+    160
+    """
+
+    def __init__(self, source_rate: int, target_rate: int) -> None:
+        if source_rate < 1 or target_rate < 1:
+            raise TfaudioError(f"Sample rates must be at least 1 Hz, not {source_rate} and {target_rate}.")
+        divisor = math.gcd(source_rate, target_rate)
+        self._up, self._down = target_rate // divisor, source_rate // divisor
+        self._reach, self._half = _half_width(self._down, self._up)
+        cycles = -(-2 * self._half // self._down)
+        self._step, self._outputs = cycles * self._down, cycles * self._up
+        self._by_matrix = (self._step + 2 * self._half) * self._outputs <= RESAMPLER.matrix_limit
+        self._reset()
+
+    def _reset(self) -> None:
+        self._received = 0
+        self._produced = 0
+        self._first = -self._half  # place in the waveform of the first sample held
+        self._held = np.zeros(self._half, np.float32)
+
+    def process(self, block: npt.ArrayLike) -> Waveform:
+        """Takes the next samples, float32 [n], and returns those of the result that are final, float32 [m]."""
+        block = np.asarray(block, np.float32)
+        if self._up == self._down:
+            return block
+        self._received += len(block)
+        self._held = np.concatenate([self._held, block])
+        return self._advance()
+
+    def flush(self) -> Waveform:
+        """Ends the waveform: returns the rest of the result, and starts afresh."""
+        if self._up == self._down:
+            return np.zeros(0, np.float32)
+        total = -(-self._received * self._up // self._down)
+        rest = total - self._produced
+        self._held = np.concatenate([self._held, np.zeros(self._step + 2 * self._half, np.float32)])
+        result = self._advance()[:rest]
+        self._reset()
+        return result
+
+    def _advance(self) -> Waveform:
+        result = self._matrix_blocks() if self._by_matrix else self._interpolated()
+        self._produced += len(result)
+        return result
+
+    def _matrix_blocks(self) -> Waveform:
+        """Whole blocks of `step` samples, each by one matrix product, as far as the samples held reach."""
+        matrix = _matrix(self._down, self._up)
+        blocks = (len(self._held) - 2 * self._half) // self._step
+        if blocks < 1:
+            return np.zeros(0, np.float32)
+        frames = np.lib.stride_tricks.sliding_window_view(self._held, len(matrix))[:: self._step][:blocks]
+        result = (frames @ matrix).reshape(-1)
+        self._held = self._held[blocks * self._step :].copy()
+        return result
+
+    def _interpolated(self) -> Waveform:
+        """Nearly coprime rates: each output's kernel is interpolated between two phases."""
+        bank = _bank(self._down, self._up)
+        taps = 2 * self._half
+        # Output k stands on source samples floor(k * down / up) - half + 1 and the `taps - 1` after it.
+        last = self._first + len(self._held) - 1 - self._half
+        end = -(-(last + 1) * self._up // self._down) if last >= 0 else 0
+        parts = []
+        for begin in range(self._produced, end, 1024):
+            place = np.arange(begin, min(begin + 1024, end), dtype=np.int64) * self._down
+            phase = (place % self._up) * (RESAMPLER.phases / self._up)
+            lower = phase.astype(np.int64)
+            share = (phase - lower).astype(np.float32)[:, np.newaxis]
+            kernel = bank[lower] * (1 - share) + bank[lower + 1] * share
+            base = place // self._up - self._half + 1 - self._first
+            frames = np.lib.stride_tricks.sliding_window_view(self._held, taps)[base]
+            parts.append(np.einsum("ot,ot->o", frames, kernel))
+        start = max(end, self._produced) * self._down // self._up - self._half + 1
+        spare = max(0, min(start - self._first, len(self._held)))
+        self._held, self._first = self._held[spare:].copy(), self._first + spare
+        return np.concatenate([*parts, np.zeros(0, np.float32)])
+
+
+def resample(waveform: npt.ArrayLike, source_rate: int, target_rate: int) -> Waveform:
+    """Resamples a whole waveform, float32 [n] to [ceil(n * target_rate / source_rate)]."""
+    resampler = Resampler(source_rate, target_rate)
+    return np.concatenate([resampler.process(waveform), resampler.flush()])
+
+
+def _half_width(down: int, up: int) -> tuple[float, int]:
+    reach = RESAMPLER.zero_crossings / (RESAMPLER.rolloff * min(1.0, up / down))
+    return reach, math.ceil(reach)
+
+
+def _kernel(distance: npt.NDArray[np.float64], reach: float) -> npt.NDArray[np.float64]:
+    position = distance / reach
+    window = np.i0(RESAMPLER.kaiser_beta * np.sqrt(np.maximum(1 - position**2, 0)))
+    return np.where(np.abs(position) < 1, np.sinc(RESAMPLER.zero_crossings * position) * window, 0.0)
+
+
+@functools.lru_cache(maxsize=8)
+def _matrix(down: int, up: int) -> Waveform:
+    """float32 [step + 2 * half, outputs]; its columns are the kernel at each output's place, of sum 1."""
+    reach, half = _half_width(down, up)
+    cycles = -(-2 * half // down)
+    inputs = np.arange(cycles * down + 2 * half) - half
+    places = np.arange(cycles * up) * (down / up)
+    matrix = _kernel(inputs[:, np.newaxis] - places, reach)
+    return (matrix / matrix.sum(axis=0)).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=2)
+def _bank(down: int, up: int) -> Waveform:
+    """float32 [phases + 1, 2 * half]; row p is the kernel p / phases of a sample behind its middle."""
+    reach, half = _half_width(down, up)
+    phases = np.arange(RESAMPLER.phases + 1)[:, np.newaxis] / RESAMPLER.phases
+    bank = _kernel(np.arange(2 * half) - (half - 1) - phases, reach)
+    return (bank / bank.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@contextlib.contextmanager
+def open_recording(file: str | os.PathLike[str] | IO[bytes], name: str) -> Iterator[soundfile.SoundFile]:
+    """Opens anything that libsndfile reads, and says what is wrong with what it does not.
+
+    Args:
+      file: a path, or a binary file object; one that cannot be rewound, such as a pipe, is first copied
+        to a temporary file.
+      name: what messages call it.
+
+    Raises:
+      DecodeError: if it is missing, unreadable, empty, not audio, without samples, or shorter than its
+        header says (as far as that shows before decoding).
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = stack.enter_context(open(file, "rb")) if isinstance(file, str | os.PathLike) else file
+            if not stream.seekable():
+                spool = stack.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(stream, spool)
+                stream = spool
+            size = stream.seek(0, os.SEEK_END)
+            problem = _problem_of_container(stream, size)
+            stream.seek(0)
+        except OSError as error:
+            raise DecodeError(f"{name} {_problem_of_access(file, error)}.") from error
+        if problem:
+            raise DecodeError(f"{name} {problem}.")
+        try:
+            sound = stack.enter_context(soundfile.SoundFile(stream))
+        except (soundfile.LibsndfileError, TypeError) as error:
+            # TypeError: soundfile takes a name that ends in .raw for headerless samples.
+            reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+            raise DecodeError(
+                f"{name} is not an audio file that can be read ({reason}); convert it to WAV or FLAC."
+            ) from error
+        if sound.frames == 0:
+            raise DecodeError(f"{name} holds no samples; leave it out or record it again.")
+        if not MIN_SAMPLE_RATE <= sound.samplerate <= MAX_SAMPLE_RATE:
+            raise DecodeError(
+                f"{name} claims a sample rate of {sound.samplerate} Hz; rates of {MIN_SAMPLE_RATE} to "
+                f"{MAX_SAMPLE_RATE} Hz can be used."
+            )
+        yield sound
+
+
+def mono_blocks(sound: soundfile.SoundFile, name: str) -> Iterator[Waveform]:
+    """Yields a recording in blocks, float32 [n], channels mixed down by their mean.
+
+    Raises:
+      DecodeError: if it turns out to be damaged, truncated, or to hold NaN or infinite samples.
+    """
+    decoded = 0
+    while True:
+        try:
+            block = sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.strip().rstrip(".")
+            raise DecodeError(
+                f"{name} is truncated or damaged: after {decoded} samples, libsndfile says '{reason}'; copy it again."
+            ) from error
+        if len(block) == 0:
+            break
+        decoded += len(block)
+        if not np.isfinite(block).all():
+            raise DecodeError(f"{name} holds NaN or infinite samples; export it again from its source.")
+        yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+    if decoded == 0:
+        raise DecodeError(f"{name} holds no samples; leave it out or record it again.")
+    # An MP3 header counts whole frames with the encoder's padding, which players may leave out.
+    tolerance = 2 * 1152 if sound.format in ("MP3", "MPEG") else 0
+    if sound.frames < _UNKNOWN_FRAMES and decoded + tolerance < sound.frames:
+        raise DecodeError(f"{name} {_truncated(decoded, sound.frames)}.")
+
+
+def read_windows(
+    file: str | os.PathLike[str] | IO[bytes], *, sample_rate: int, clip: ClipConfig
+) -> Iterator[tuple[float, Waveform]]:
+    """Reads a recording of any length window by window, in bounded memory.
+
+    The windows are those of `tfaudio.audio.framing.windows`, as many as `ClipConfig.num_windows` says.
+
+    Args:
+      file: path, or binary file object (a pipe too).
+      sample_rate: Hz; the recording is resampled to it.
+      clip: length and hop of the windows; with `seconds` None, the recording is yielded whole, once.
+
+    Yields:
+      (start in seconds, float32 [num_samples]).
+
+    Raises:
+      DecodeError: if the recording cannot be used; where that shows only in decoding, after the windows
+        before the damage.
+    """
+    name = _name(file)
+    with open_recording(file, name) as sound:
+        blocks = _resampled(sound, name, sample_rate)
+        if clip.seconds is None:
+            yield 0.0, np.concatenate(list(blocks))
+            return
+        window, hop = clip.num_samples(sample_rate), clip.hop_samples(sample_rate)
+        held, start, end, index = np.zeros(0, np.float32), 0, 0, 0  # held is the waveform from start to end
+        for block in blocks:
+            held, end = np.concatenate([held, block]), end + len(block)
+            while index * hop + window <= end:
+                first = index * hop - start
+                yield index * hop / sample_rate, held[first : first + window].copy()
+                index += 1
+            spare = min(max(index * hop - start, 0), len(held))
+            held, start = held[spare:], start + spare
+        while index < clip.num_windows(end, sample_rate):
+            rest = held[index * hop - start :]
+            yield index * hop / sample_rate, _fill(rest, window, clip.short)
+            index += 1
+
+
+def duration_seconds(file: str | os.PathLike[str]) -> float | None:
+    """Length of a recording by its header, or None where it cannot be known; for progress bars.
+
+    >>> duration_seconds("missing.wav") is None
+    True
+    """
+    try:
+        with open_recording(file, str(file)) as sound:
+            return sound.frames / sound.samplerate if sound.frames < _UNKNOWN_FRAMES else None
+    except DecodeError:
+        return None
+
+
+def _name(file: Any) -> str:
+    if isinstance(file, str | os.PathLike):
+        return os.fspath(file)
+    name = getattr(file, "name", None)
+    return name if isinstance(name, str) else "The audio stream"
+
+
+def _resampled(sound: soundfile.SoundFile, name: str, sample_rate: int) -> Iterator[Waveform]:
+    resampler = Resampler(sound.samplerate, sample_rate)
+    for block in mono_blocks(sound, name):
+        yield resampler.process(block)
+    yield resampler.flush()
+
+
+def _fill(waveform: Waveform, num_samples: int, short: str) -> Waveform:
+    if short == "tile" and len(waveform):
+        return np.resize(waveform, num_samples)
+    return np.pad(waveform, (0, num_samples - len(waveform)))
+
+
+def _truncated(present: int, promised: int) -> str:
+    return f"is truncated: its header promises {promised} samples, {present} are there; copy it again"
+
+
+def _problem_of_access(file: Any, error: OSError) -> str:
+    if isinstance(file, str | os.PathLike) and os.path.islink(file) and not os.path.exists(file):
+        return f"is a link to {os.readlink(file)}, which does not exist; restore that file or remove the link"
+    if isinstance(error, FileNotFoundError):
+        return "does not exist; check the path"
+    if isinstance(error, IsADirectoryError):
+        return "is a folder, not a recording; name a file in it"
+    if isinstance(error, PermissionError):
+        return "may not be read (permission denied); change its permissions"
+    return f"cannot be read ({error.strerror or error}); check the disk or the connection"
+
+
+def _problem_of_container(stream: IO[bytes], size: int) -> str | None:
+    """What is wrong with a file that libsndfile would cut short in silence; None if nothing shows."""
+    if size == 0:
+        return "is empty (0 bytes); record or download it again"
+    stream.seek(0)
+    head = stream.read(12)
+    if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
+        promised, present = _frames_of_wav(stream, size)
+    elif head[:4] == b"FORM" and head[8:] == b"AIFF":
+        promised, present = _frames_of_aiff(stream, size)
+    elif head[:4] == b"OggS":
+        return "is truncated: its last page is cut off; copy it again" if _is_cut_ogg(stream, size) else None
+    else:
+        return None  # a short FLAC or MP3 shows in decoding
+    return _truncated(present, promised) if present < promised else None
+
+
+def _chunks(stream: IO[bytes], size: int, order: str) -> Iterator[tuple[bytes, int, bytes, int]]:
+    """Yields (name, stated length, first 24 bytes, bytes that are there) of a WAV's or AIFF's chunks."""
+    position = 12
+    while position + 8 <= size:
+        stream.seek(position)
+        name, length = struct.unpack(f"{order}4sI", stream.read(8))
+        yield name, length, stream.read(24), size - position - 8
+        position += 8 + length + length % 2
+
+
+def _frames_of_wav(stream: IO[bytes], size: int) -> tuple[int, int]:
+    """Frames that the header promises, and those there is room for."""
+    block_align, long_length = 0, 0
+    for name, length, body, present in _chunks(stream, size, "<"):
+        if name == b"ds64" and len(body) >= 16:
+            (long_length,) = struct.unpack_from("<Q", body, 8)
+        elif name == b"fmt " and len(body) >= 14:
+            (block_align,) = struct.unpack_from("<H", body, 12)
+        elif name == b"data":
+            length = long_length if length == _UNKNOWN_SIZE and long_length else length
+            known = length != _UNKNOWN_SIZE and block_align > 0
+            return (length // block_align, present // block_align) if known else (0, 0)
+    return 0, 0
+
+
+def _frames_of_aiff(stream: IO[bytes], size: int) -> tuple[int, int]:
+    frames, block_align = 0, 0
+    for name, _, body, present in _chunks(stream, size, ">"):
+        if name == b"COMM" and len(body) >= 8:
+            channels, frames, bits = struct.unpack_from(">HIH", body)
+            block_align = channels * -(-bits // 8)
+        elif name == b"SSND" and block_align:
+            return frames, (present - 8) // block_align
+    return 0, 0
+
+
+def _is_cut_ogg(stream: IO[bytes], size: int) -> bool:
+    """Whether the last page reaches beyond the end of the file (a page has at most 65,307 bytes)."""
+    begin = stream.seek(max(0, size - 65_307))
+    tail = stream.read()
+    place = tail.rfind(b"OggS")
+    if place < 0:
+        return False
+    lacing = tail[place + 27 : place + 27 + tail[place + 26]] if len(tail) > place + 26 else b""
+    complete = len(tail) > place + 26 and len(lacing) == tail[place + 26]
+    return not complete or begin + place + 27 + len(lacing) + sum(lacing) > size
