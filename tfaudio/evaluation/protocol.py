@@ -1,0 +1,189 @@
+"""How results of several test sets become one number, and what a stored result must say of itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+import tfaudio
+from tfaudio.errors import TfaudioError
+from tfaudio.evaluation.metrics import bootstrap_interval
+from tfaudio.registry import unknown_name_message
+
+# folds: each official fold tested by a model trained on the others. nested: the same, with every choice made
+# inside the training folds. official: one official training and test set. leave_one_group_out: each speaker or
+# source tested by a model that never heard it. hash: one test set by a hash of the group.
+PROTOCOLS = ("folds", "nested", "official", "leave_one_group_out", "hash")
+
+_PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-io")
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What one trained model did on the clips that it was not trained on.
+
+    Args:
+      fold: name of the fold or of the group left out.
+      correct: for each test clip, whether its class was found; in the order of the data set.
+      seed: seed of the training; a fold may be given once a seed.
+      details: anything else worth keeping, such as `Metrics.to_dict()`.
+
+    Raises:
+      TfaudioError: if there is no clip.
+    """
+
+    fold: str
+    correct: tuple[bool, ...]
+    seed: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fold", str(self.fold))
+        object.__setattr__(self, "correct", tuple(bool(value) for value in self.correct))
+        if not self.correct:
+            raise TfaudioError(f"Fold '{self.fold}' has no test clips; leave it out.")
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct clips."""
+        return fmean(self.correct)
+
+
+def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
+    """Brings the folds together.
+
+    Several seeds of a fold are averaged clip by clip first, so that they make the estimate steadier without
+    passing for more clips than there are.
+
+    Returns:
+      mean: mean accuracy of the folds, each counting the same.
+      standard_deviation: over the folds, with n - 1; None for a single fold.
+      pooled: accuracy over all clips; equal to the mean if the folds have one size.
+      interval: lower and upper end of the 95 % bootstrap interval of `pooled` over clips. It holds for other
+        clips of the same kind, not for other trainings.
+      accuracy_per_fold: by name, in the order given.
+      num_clips: number of distinct test clips.
+      seeds: the seeds, sorted.
+
+    Raises:
+      TfaudioError: if there is no result, or the seeds of a fold do not cover the same clips.
+    """
+    by_fold: dict[str, dict[int, FoldResult]] = {}
+    for result in results:
+        seeds = by_fold.setdefault(result.fold, {})
+        if result.seed in seeds:
+            raise TfaudioError(f"Fold '{result.fold}' is given twice with seed {result.seed}; leave one out.")
+        seeds[result.seed] = result
+    if not by_fold:
+        raise TfaudioError("There are no folds to summarise; evaluate at least one.")
+    shares = []
+    for name, of_seed in by_fold.items():
+        rows = [result.correct for result in of_seed.values()]
+        if len({len(row) for row in rows}) > 1:
+            raise TfaudioError(
+                f"The seeds of fold '{name}' were tested on different numbers of clips; evaluate them anew."
+            )
+        shares.append(np.mean(rows, axis=0))
+    accuracies = [float(share.mean()) for share in shares]
+    clips = np.concatenate(shares)
+    return {
+        "mean": fmean(accuracies),
+        "standard_deviation": stdev(accuracies) if len(accuracies) > 1 else None,
+        "pooled": float(clips.mean()),
+        "interval": list(bootstrap_interval(clips)),
+        "accuracy_per_fold": dict(zip(by_fold, accuracies, strict=True)),
+        "num_clips": len(clips),
+        "seeds": sorted({seed for of_seed in by_fold.values() for seed in of_seed}),
+    }
+
+
+def result_record(
+    *,
+    dataset: str,
+    protocol: str,
+    model: str,
+    accuracy: float,
+    interval: Sequence[float],
+    seeds: Sequence[int],
+    command: str,
+    duration_seconds: float,
+    num_clips: int,
+    versions: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Makes the content of a stored result: a number that cannot be separated from how it came about.
+
+    Args:
+      dataset: name of the data set.
+      protocol: one of PROTOCOLS.
+      model: name of the model.
+      accuracy: in [0, 1].
+      interval: lower and upper end of the 95 % interval, around the accuracy.
+      seeds: seeds of the trainings; empty for what is not random.
+      command: the command line that gives the number again.
+      duration_seconds: wall-clock time of the command.
+      num_clips: size of the test set, over all folds.
+      versions: versions of the packages; None asks `versions()`.
+      extra: further values, under their own names.
+
+    Returns:
+      A dictionary that goes to JSON.
+
+    Raises:
+      TfaudioError: if the protocol is unknown or a value cannot be.
+      ValueError: if a value of `extra` cannot go to JSON.
+    """
+    if protocol not in PROTOCOLS:
+        raise TfaudioError(unknown_name_message("protocol", protocol, list(PROTOCOLS)))
+    rounding = 1e-9
+    if (
+        len(interval) != 2
+        or not -rounding <= interval[0] - rounding <= accuracy <= interval[1] + rounding <= 1 + 2 * rounding
+    ):
+        raise TfaudioError(f"Accuracy {accuracy} must lie in [0, 1] and within its interval {list(interval)}.")
+    if num_clips < 1 or duration_seconds < 0:
+        raise TfaudioError(f"A result needs clips and a duration, not {num_clips} clips and {duration_seconds} s.")
+    record = {
+        "dataset": dataset,
+        "protocol": protocol,
+        "model": model,
+        "accuracy": float(accuracy),
+        "interval": [float(end) for end in interval],
+        "num_clips": int(num_clips),
+        "seeds": [int(seed) for seed in seeds],
+        "command": command,
+        "duration_seconds": float(duration_seconds),
+        "versions": dict(_versions() if versions is None else versions),
+    }
+    if taken := sorted(set(record) & set(extra or {})):
+        raise TfaudioError(f"extra holds '{taken[0]}', which the result states already; rename it.")
+    record.update(extra or {})
+    try:
+        json.dumps(record, allow_nan=False)
+    except TypeError as error:
+        raise ValueError(f"The result cannot go to JSON: {error}.") from error
+    return record
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python, tfaudio and what results depend on, as far as it is installed.
+
+    Nothing is imported for it.
+    """
+    found = {"python": platform.python_version(), "tfaudio": tfaudio.__version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+_versions = versions  # `result_record` has a parameter of that name
