@@ -6,6 +6,7 @@ import configparser
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -249,8 +250,8 @@ def test_help_tells_flags_values_and_defaults(fake: FakeCommand, capsys: pytest.
     )
 
 
-def test_a_closed_pipe_is_silent(tmp_path: Path) -> None:
-    command = f"{sys.executable!r} -m tfaudio --help | true"
+def test_a_closed_pipe_is_silent() -> None:
+    command = f"{shlex.quote(sys.executable)} -m tfaudio --help | true"
     done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr == ""
 
@@ -309,6 +310,6 @@ def test_the_checkout_names_no_registry_and_no_place_on_a_machine() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("text", ["see /root/x", "at /work/main", "https://pypi." + "org/simple"])
+@pytest.mark.parametrize("text", ["see /" + "root/x", "in /" + "home/me/x", "https://pypi." + "org/simple"])
 def test_what_is_forbidden_is_found(text: str) -> None:
-    assert _FORBIDDEN.search(text) or _FORBIDDEN.search(text + "/")
+    assert _FORBIDDEN.search(text)
