@@ -23,6 +23,7 @@ _RUNS = _BUNDLE | {"data"}
 # beside `models`: what reads both stands above both. Within a unit anything goes.
 ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(LOWEST, LOWEST),
+    "recipes": LOWEST,
     "audio": LOWEST,
     "features": _AUDIO | {"augment"},
     "augment": _AUDIO | {"features"},
@@ -34,14 +35,14 @@ ALLOWED: dict[str, set[str]] = {
     "explain": _RUNS,
     "evaluation": _RUNS | {"training"},
     "runtime": {"config", "labels", "errors"},
-    "cli": _RUNS | {"training", "export", "explain", "evaluation", "runtime"},
+    "cli": _RUNS | {"recipes", "training", "export", "explain", "evaluation", "runtime"},
     "__init__": _RUNS | {"training", "export", "explain", "evaluation", "runtime"},
     "__main__": {"cli"},
 }
 TENSORFLOW = {"tensorflow", "tensorflow_io", "tensorflow_model_optimization", "tf_keras", "keras"}
 RUNTIME_THIRD_PARTY = {"numpy", "soundfile", "ai_edge_litert"}
 # Reading settings must not cost an import of TensorFlow, nor fail where there is none.
-WITHOUT_TENSORFLOW = {*LOWEST, "__init__", "__main__"}
+WITHOUT_TENSORFLOW = {*LOWEST, "recipes", "__init__", "__main__"}
 
 
 def imports_of(tree: ast.AST, module: str) -> list[tuple[str, int]]:
