@@ -18,7 +18,7 @@ import io
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,10 @@ class Bundle:
     normalization: Normalization
     classifier: keras.Model
 
+    def moved_data(self, data_dir: str) -> Bundle:
+        """Returns the run with its data set in another place."""
+        return replace(self, config=self.config.override({"data.data_dir": data_dir}))
+
     def unmasked_classifier(self) -> keras.Model:
         """Returns the classifier with no mask input, for export and for batches of equal length."""
         from tfaudio.models.classifier import build_classifier, takes_mask
@@ -83,6 +87,7 @@ class Bundle:
 
 
 def is_run_folder(path: Path) -> bool:
+    """Whether a folder looks like one that training wrote."""
     return (path / CONFIG).is_file()
 
 
@@ -111,6 +116,7 @@ def read_config(path: Path) -> RunConfig:
 
 
 def write_config(path: Path, config: RunConfig) -> None:
+    """Writes the settings into a run folder."""
     write_json(path / CONFIG, {"format": FORMAT_VERSION, "tfaudio": tfaudio.__version__, "config": config.to_dict()})
 
 
@@ -122,6 +128,7 @@ def write_model(path: Path, labels: LabelMap, normalization: Normalization, clas
 
 
 def write_weights(path: Path, model: keras.Model) -> None:
+    """Writes a model's weights, whole or not at all."""
     with tempfile.TemporaryDirectory() as folder:  # Keras insists on the ending .weights.h5
         temporary = Path(folder) / "model.weights.h5"
         model.save_weights(temporary)
@@ -157,6 +164,12 @@ def load_bundle(path: str | Path) -> Bundle:
             "restore the file or train again."
         ) from error
     return Bundle(path, config, labels, normalization, classifier)
+
+
+def read_split(path: Path) -> dict[str, Any]:
+    """Reads which recordings a run was trained, validated and tested on; empty if it does not say."""
+    file = path / SPLIT
+    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

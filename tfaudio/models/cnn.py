@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
-from tfaudio.models.layers import check_options, conv_unit, masked_max, masked_mean, model_inputs, max_pool
+from tfaudio.models.layers import check_options, conv_unit, masked_max, masked_mean, max_pool, model_inputs
 from tfaudio.models.registry import MODELS
 
 
@@ -17,13 +17,13 @@ def cnn(
     input_shape: tuple[int | None, int],
     num_classes: int,
     masked: bool = False,
-    filters: Sequence[int] = (32, 64, 96, 128),
+    filters: Sequence[int] = (32, 64, 128, 192),
     dropout: float = 0.2,
 ) -> keras.Model:
     """Builds the compact CNN.
 
-    A 5x5 convolution of stride 2, then 3x3 convolutions, each followed by 2x2 max pooling but the last; the mean
-    over bins, then mean plus maximum over frames, as in PANNs. About 0.19 M parameters.
+    A 5x5 convolution of stride 2, then 3x3 convolutions, each after 2x2 max pooling; the mean
+    over bins, then mean plus maximum over frames, as in PANNs. About 0.32 M parameters.
 
     Args:
       input_shape: (frames, bins).
@@ -41,9 +41,8 @@ def cnn(
     inputs, x, mask = model_inputs(input_shape, masked=masked)
     x = layers.Reshape((-1, input_shape[1], 1))(x)  # [batch, frames, bins, 1]
     x, mask = conv_unit(x, mask, filters=filters[0], kernel=5, stride=2)  # [batch, frames/2, bins/2, filters]
-    for index, channels in enumerate(filters[1:]):
-        if index:
-            x, mask = max_pool(x, mask)
+    for channels in filters[1:]:
+        x, mask = max_pool(x, mask)
         x, mask = conv_unit(x, mask, filters=channels)
     x = ops.mean(x, axis=2)  # [batch, frames/2^n, filters]
     x = masked_mean(x, mask) + masked_max(x, mask)

@@ -1,0 +1,62 @@
+"""`tfaudio evaluate`: score a run again on its own test recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from tfaudio.cli import refuse_arguments
+from tfaudio.files import refuse_existing, write_json
+
+USAGE = """tfaudio evaluate --run_dir=RUN [--json=FILE] [--report_dir=DIR]
+
+Scores a run on the test recordings of its own split: accuracy, balanced accuracy, macro F1, mean average precision,
+each class, and who is taken for whom.
+
+  tfaudio evaluate --run_dir=runs/birds --json=birds.json
+"""
+
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    flags.DEFINE_string("run_dir", None, "Run folder to score.", flag_values=flag_values)
+    flags.DEFINE_string("json", None, "Write the figures here as JSON.", flag_values=flag_values)
+    flags.DEFINE_string(
+        "report_dir",
+        None,
+        "Write the figures, the confusion matrix (CSV, PNG) and each prediction here.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string("data_dir", None, "Where the data set lies now, if it was moved.", flag_values=flag_values)
+    flags.DEFINE_boolean("overwrite", False, "Replace files that stand.", flag_values=flag_values)
+    flags.mark_flag_as_required("run_dir", flag_values)
+
+
+def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
+    """Scores and reports."""
+    refuse_arguments(arguments)
+    for path in (flag_values.json, flag_values.report_dir):
+        if path:
+            refuse_existing(path, overwrite=flag_values.overwrite)
+    from tfaudio.bundle import load_bundle, read_config
+
+    run_dir = Path(flag_values.run_dir)
+    read_config(run_dir)  # before TensorFlow is loaded
+
+    from tfaudio.evaluation.evaluate import evaluate
+    from tfaudio.evaluation.report import metrics_table, write_report
+
+    bundle = load_bundle(run_dir)
+    if flag_values.data_dir:
+        bundle = bundle.moved_data(flag_values.data_dir)
+    evaluation = evaluate(bundle)
+    title = f"{bundle.config.data.dataset}, {bundle.config.model.name}"
+    print(metrics_table(evaluation.metrics, title=title))
+    if flag_values.json:
+        write_json(flag_values.json, {"run_dir": str(run_dir), **evaluation.metrics.to_dict()})
+    if flag_values.report_dir:
+        report_dir = Path(flag_values.report_dir)
+        write_report(report_dir, evaluation.metrics, title=title)
+        evaluation.write_predictions(report_dir / "predictions.csv", bundle)
+    return 0

@@ -1,0 +1,107 @@
+"""From flags to a RunConfig: recipe, then --config, then the flags, then --set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from tfaudio.cli import UsageError
+from tfaudio.config import RunConfig
+from tfaudio.errors import TfaudioError
+from tfaudio.recipes import recipe
+
+# Flags with a name of their own, and the setting that each stands for. No flag has a default: settings have.
+_SETTINGS = {
+    "dataset": "data.dataset",
+    "data_dir": "data.data_dir",
+    "model": "model.name",
+    "epochs": "training.epochs",
+    "batch_size": "training.batch_size",
+    "learning_rate": "training.learning_rate",
+    "seed": "training.seed",
+    "strategy": "training.strategy",
+    "mixed_precision": "training.mixed_precision",
+    "class_weights": "training.class_weights",
+    "early_stopping": "training.early_stopping_patience",
+    "validation_fraction": "data.validation_fraction",
+    "clip_seconds": "clip.seconds",
+    "sample_rate": "front_end.sample_rate",
+    "engine": "data.engine",
+    "strict": "data.strict",
+}
+
+
+def define_settings(flag_values: flags.FlagValues) -> None:
+    """Defines the flags of a training run's settings."""
+
+    def kind(define: Any, name: str, text: str) -> None:
+        define(name, None, text, flag_values=flag_values)
+
+    kind(flags.DEFINE_string, "dataset", "Data set: a name that `tfaudio datasets` lists, `folder` or `manifest`.")
+    kind(flags.DEFINE_string, "data_dir", "Its folder; for `manifest`, the CSV file.")
+    kind(flags.DEFINE_string, "model", "Architecture: cnn or attention.")
+    kind(flags.DEFINE_integer, "epochs", "Passes over the training recordings.")
+    kind(flags.DEFINE_integer, "batch_size", "Examples a step, over all replicas.")
+    kind(flags.DEFINE_float, "learning_rate", "Peak rate of AdamW.")
+    kind(flags.DEFINE_integer, "seed", "Every random choice follows from it.")
+    kind(flags.DEFINE_string, "strategy", "Where to train: auto, cpu, mirrored, multi_worker or tpu.")
+    kind(flags.DEFINE_boolean, "mixed_precision", "Compute in half precision.")
+    kind(flags.DEFINE_boolean, "class_weights", "Weigh classes by the inverse of their frequency.")
+    kind(flags.DEFINE_integer, "early_stopping", "Epochs without a better validation loss before stopping.")
+    kind(flags.DEFINE_float, "validation_fraction", "Share of the training groups held out to choose an epoch by.")
+    kind(flags.DEFINE_float, "clip_seconds", "Length of audio that the classifier sees at a time.")
+    kind(flags.DEFINE_integer, "sample_rate", "Hz; recordings are resampled to it.")
+    kind(flags.DEFINE_string, "engine", "Decoding: auto, graph (no Python in the pipeline) or soundfile.")
+    kind(flags.DEFINE_boolean, "strict", "Stop at the first recording that cannot be used.")
+    kind(flags.DEFINE_string, "config", "JSON file of settings, as a run folder's config.json.")
+    flags.DEFINE_multi_string(
+        "set", [], "Any other setting, as --set=augment.mixup_alpha=0; may be given again.", flag_values=flag_values
+    )
+
+
+def settings_from(flag_values: flags.FlagValues) -> RunConfig:
+    """Returns the settings that the flags describe.
+
+    Raises:
+      TfaudioError: on an unknown setting or a value that does not fit.
+    """
+    chosen: dict[str, Any] = _from_file(flag_values.config) if flag_values.config else {}
+    chosen |= {key: flag_values[name].value for name, key in _SETTINGS.items() if flag_values[name].value is not None}
+    for assignment in flag_values.set:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set={assignment} needs the form --set=section.name=value.")
+        chosen[key.strip()] = _parse_value(text)
+    default = RunConfig()
+    dataset = str(chosen.get("data.dataset", default.data.dataset))
+    model = str(chosen.get("model.name", default.model.name))
+    return default.override({**recipe(dataset, model), **chosen})
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text  # a bare word, such as a name
+
+
+def _from_file(path: str) -> dict[str, Any]:
+    """Reads settings as dotted keys from a configuration file, or from a run folder's."""
+    try:
+        document = json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise TfaudioError(f"Cannot read --config {path}: {error.strerror}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise TfaudioError(f"--config {path} is not valid JSON: {error}.") from error
+    if not isinstance(document, dict):
+        raise TfaudioError(f"--config {path} must hold a JSON object of sections.")
+    sections = document.get("config", document)
+    keys: dict[str, Any] = {}
+    for section, values in sections.items():
+        if not isinstance(values, dict):
+            raise TfaudioError(f"--config {path}: '{section}' must be an object of settings.")
+        keys |= {f"{section}.{name}": value for name, value in values.items()}
+    return keys

@@ -1,0 +1,76 @@
+"""A data set read and decoded: what training, evaluation and export start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfaudio.config import RunConfig
+from tfaudio.data.catalog import read_dataset
+from tfaudio.data.recordings import Recordings, read_recordings
+from tfaudio.data.spec import Clip, DatasetSpec
+from tfaudio.data.split import Split, split_dataset
+from tfaudio.errors import TfaudioError
+from tfaudio.labels import LabelMap
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """A data set and the waveforms of those of its clips that were asked for."""
+
+    spec: DatasetSpec
+    recordings: Recordings
+
+    def targets(self, labels: LabelMap) -> np.ndarray:
+        """Returns the class of each recording, int64 [clips].
+
+        Raises:
+          TfaudioError: if a recording's label is not among the labels.
+        """
+        return np.array([labels.index(clip.label) for clip in self.recordings.clips], np.int64)
+
+
+def split_of(config: RunConfig, spec: DatasetSpec) -> Split:
+    """Returns the split that a configuration asks for."""
+    return split_dataset(
+        spec,
+        test_fold=config.data.test_fold,
+        test_fraction=config.data.test_fraction,
+        validation_fraction=config.data.validation_fraction,
+    )
+
+
+def read_labelled_data(
+    config: RunConfig,
+    *,
+    clips: Callable[[Split], Sequence[Clip]] | None = None,
+    expect_fingerprint: str | None = None,
+    progress: bool = True,
+) -> LabelledData:
+    """Reads the data set that a configuration names, and decodes each clip once.
+
+    Args:
+      config: data and front_end.sample_rate are used.
+      clips: picks what to decode from the configuration's split; None decodes everything.
+      expect_fingerprint: of the data set as it was when the run was trained; None asks for nothing.
+      progress: show a bar.
+
+    Raises:
+      TfaudioError: if there is no such data set, nothing in it can be used, or it has changed.
+    """
+    spec = read_dataset(config.data)
+    if expect_fingerprint is not None and spec.fingerprint() != expect_fingerprint:
+        raise TfaudioError(
+            f"The data set '{spec.name}' at {config.data.data_dir} has changed since this run was trained, so its "
+            "test recordings may have been trained on; restore it, or train again."
+        )
+    recordings = read_recordings(
+        spec.clips if clips is None else clips(split_of(config, spec)),
+        sample_rate=config.front_end.sample_rate,
+        config=config.data,
+        skipped=spec.skipped,
+        progress=progress,
+    )
+    return LabelledData(spec, recordings)

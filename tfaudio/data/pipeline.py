@@ -1,0 +1,203 @@
+"""tf.data pipelines: recordings to batches of features, for training and for measuring.
+
+A training epoch is a pure function of (seed, epoch): a run that is killed and resumed sees the very batches it
+would have seen, and the number of parallel calls changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfaudio.audio.framing import fix_length, windows
+from tfaudio.augment.spectrogram import mixup, spec_augment
+from tfaudio.augment.waveform import augment_waveform, random_start, split_seed
+from tfaudio.config import RunConfig
+from tfaudio.data.recordings import Recordings, parallel_calls
+from tfaudio.features.front_end import compute_features
+from tfaudio.features.normalization import Normalization, NormalizationFitter
+
+
+class Pipeline:
+    """Makes datasets from recordings under one configuration.
+
+    Args:
+      recordings: every usable clip.
+      targets: int64 [clips], the class of each.
+      num_classes: size of a one-hot target.
+      config: front end, clip, augmentation, batch size and seed are used.
+      normalization: of the features.
+
+    The datasets give (inputs, targets): inputs are features float32 [batch, frames, bins], or, where
+    config.clip.seconds is None, a dict of "features" and "mask" (boolean [batch, frames]).
+    """
+
+    def __init__(
+        self,
+        recordings: Recordings,
+        targets: np.ndarray,
+        num_classes: int,
+        config: RunConfig,
+        normalization: Normalization | None = None,
+    ) -> None:
+        self.recordings = recordings
+        self.config = config
+        self.normalization = normalization
+        self.num_classes = num_classes
+        self._targets = tf.constant(targets, tf.int64)
+        self._load = recordings.waveform_loader()
+        self._masked = config.clip.seconds is None
+        rate = config.front_end.sample_rate
+        self._num_samples = None if self._masked else config.clip.num_samples(rate)
+        # Compiled, the whole front end runs as one loop over the batch, in two thirds of the time; it needs shapes
+        # that do not change from batch to batch.
+        self._features = tf.function(self._compute_features, jit_compile=not self._masked)
+
+    def _compute_features(self, waveforms: tf.Tensor) -> tf.Tensor:
+        return compute_features(waveforms, self.config.front_end, self.normalization)
+
+    def steps_per_epoch(self, num_examples: int) -> int:
+        """Whole batches in an epoch; at least one."""
+        return max(1, num_examples // self.batch_size(num_examples))
+
+    def batch_size(self, num_examples: int) -> int:
+        """The configured batch size, or all examples where there are fewer."""
+        return max(1, min(self.config.training.batch_size, num_examples))
+
+    def training(
+        self, indices: np.ndarray, *, first_epoch: int = 0, class_weights: np.ndarray | None = None
+    ) -> tf.data.Dataset:
+        """Returns all remaining epochs, one after the other, augmented; of known cardinality.
+
+        Targets are one-hot float32 [batch, classes], mixed where examples are; with class_weights a third
+        element, float32 [batch], weighs each example.
+        """
+        training = self.config.training
+        batch, steps = self.batch_size(len(indices)), self.steps_per_epoch(len(indices))
+        order = tf.constant(indices, tf.int64)
+        weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
+
+        def epoch(number: tf.Tensor) -> tf.data.Dataset:
+            epoch_seed = tf.stack([tf.cast(training.seed, tf.int64), number])
+            # Indices are shuffled, not examples: a perfect shuffle that holds no audio in a buffer.
+            shuffled = tf.random.experimental.stateless_shuffle(order, epoch_seed)
+            dataset = tf.data.Dataset.from_tensor_slices(shuffled)
+            # In order although parallel, so that a seed gives the same batches on any machine.
+            dataset = dataset.map(
+                lambda index: self._training_example(index, epoch_seed),
+                num_parallel_calls=parallel_calls(self.config.data),
+            )
+            dataset = self._batch(dataset, batch, drop_remainder=True)  # replicas need equal shares
+            dataset = dataset.enumerate()
+            return dataset.map(
+                lambda step, batch: self._training_batch(batch, _fold_in(epoch_seed, step), weights),
+                num_parallel_calls=tf.data.AUTOTUNE,  # features of a batch at a time: cheaper than clip by clip
+            )
+
+        epochs = tf.data.Dataset.range(first_epoch, training.epochs).flat_map(epoch)
+        cardinality = max(0, training.epochs - first_epoch) * steps
+        # Keras counts a step too many where it does not know the number.
+        return epochs.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4)
+
+    def evaluation(self, indices: np.ndarray, *, with_targets: bool = False) -> tf.data.Dataset:
+        """Returns the given clips in order, not augmented, whole: every clip gives all its windows.
+
+        The second element is the clip's position in `indices`, int64 [batch], or with `with_targets` its one-hot
+        target float32 [batch, classes].
+        """
+        batch = self.config.training.batch_size
+        positions = tf.data.Dataset.from_tensor_slices((np.arange(len(indices), dtype=np.int64), indices))
+        dataset = positions.map(self._evaluation_example, num_parallel_calls=parallel_calls(self.config.data))
+        if not self._masked:
+            dataset = dataset.unbatch()
+        dataset = self._batch(dataset, batch, drop_remainder=False)
+        one_hot = self._one_hot_of(indices)
+
+        def finish(waveforms: tf.Tensor, position: tf.Tensor, length: tf.Tensor) -> tuple[Any, tf.Tensor]:
+            inputs, _ = self._inputs(waveforms, length)
+            return inputs, tf.gather(one_hot, position) if with_targets else position
+
+        return dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+    def waveform_windows(self, index: int) -> np.ndarray:
+        """Returns the windows of one clip, float32 [windows, samples]: what an exported model is given."""
+        waveform = self._load(tf.constant(index, tf.int64))
+        return (waveform[None] if self._masked else self._windows(waveform)).numpy()
+
+    def fit_normalization(self, indices: np.ndarray) -> Normalization:
+        """Takes mean and deviation of each bin from the given clips, which should be the training clips."""
+        fitter = NormalizationFitter()
+        plain = Pipeline(self.recordings, self._targets.numpy(), self.num_classes, self.config)
+        for inputs, _ in plain.evaluation(indices).as_numpy_iterator():
+            features = inputs["features"][inputs["mask"]] if self._masked else inputs
+            fitter.add(features)
+        return fitter.result()
+
+    def _one_hot_of(self, indices: np.ndarray) -> tf.Tensor:
+        return tf.one_hot(tf.gather(self._targets, indices), self.num_classes)
+
+    def _windows(self, waveform: tf.Tensor) -> tf.Tensor:
+        clip, rate = self.config.clip, self.config.front_end.sample_rate
+        return windows(
+            waveform,
+            num_samples=clip.num_samples(rate),
+            hop=clip.hop_samples(rate),
+            num_windows=clip.num_windows(tf.shape(waveform)[0], rate),
+            short=clip.short,
+        )
+
+    def _training_example(self, index: tf.Tensor, epoch_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """One augmented waveform, its class and its length in samples."""
+        crop_seed, augment_seed = split_seed(_fold_in(epoch_seed, index + 2**20), 2)  # apart from the batches' seeds
+        waveform = self._load(index)
+        if self._num_samples is not None:
+            start = random_start(tf.shape(waveform)[0], self._num_samples, crop_seed)
+            waveform = fix_length(waveform, self._num_samples, short=self.config.clip.short, start=start)
+        waveform = augment_waveform(waveform, self.config.augment, augment_seed)
+        return waveform, tf.gather(self._targets, index), tf.shape(waveform)[0]
+
+    def _evaluation_example(self, position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        waveform = self._load(index)
+        if self._masked:
+            return waveform, position, tf.shape(waveform)[0]
+        cut = self._windows(waveform)
+        count = tf.shape(cut)[0]
+        return cut, tf.repeat(position, count), tf.fill([count], tf.constant(self._num_samples, tf.int32))
+
+    def _batch(self, dataset: tf.data.Dataset, size: int, *, drop_remainder: bool) -> tf.data.Dataset:
+        if self._masked:
+            return dataset.padded_batch(size, drop_remainder=drop_remainder)
+        return dataset.batch(size, drop_remainder=drop_remainder)
+
+    def _inputs(self, waveforms: tf.Tensor, lengths: tf.Tensor) -> tuple[Any, tf.Tensor | None]:
+        features = self._features(waveforms)
+        if not self._masked:
+            return features, None
+        mask = tf.sequence_mask(self.config.front_end.num_frames(lengths), tf.shape(features)[1])
+        # Silence under the mask would come through where an example is mixed with a longer one.
+        features = tf.where(mask[:, :, None], features, 0.0)
+        return {"features": features, "mask": mask}, mask
+
+    def _training_batch(
+        self, batch: tuple[tf.Tensor, ...], seed: tf.Tensor, class_weights: tf.Tensor | None
+    ) -> tuple[Any, ...]:
+        waveforms, classes, lengths = batch
+        mix_seed, mask_seed = split_seed(seed, 2)
+        augment = self.config.augment
+        inputs, mask = self._inputs(waveforms, lengths)
+        features = inputs["features"] if self._masked else inputs
+        targets = tf.one_hot(classes, self.num_classes)
+        if augment.mixup_alpha:
+            features, targets, mask = mixup(features, targets, mask, augment.mixup_alpha, mix_seed)
+        features = spec_augment(features, augment, mask_seed)
+        inputs = {"features": features, "mask": mask} if self._masked else features
+        if class_weights is None:
+            return inputs, targets
+        return inputs, targets, tf.linalg.matvec(targets, class_weights)
+
+
+def _fold_in(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """Derives a seed for one of many numbered things."""
+    return tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int64))

@@ -1,0 +1,169 @@
+"""Reading every recording of a data set once: what cannot be used is found before training, not in the middle.
+
+What was decoded is kept in memory while it fits; a larger set is decoded anew whenever a clip is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfaudio.audio.decode import Engine, diagnose, load
+from tfaudio.config import DataConfig
+from tfaudio.data.spec import Clip, Skipped
+from tfaudio.errors import TfaudioError
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """The usable clips of a data set.
+
+    Args:
+      clips: in the order that every index refers to.
+      lengths: int64 [clips], in samples at the front end's rate.
+      sample_rate: Hz.
+      engine: how files are decoded.
+      samples: float32 [sum of lengths], all waveforms one after the other; None if they are left on disk.
+      skipped: what could not be used, and why.
+    """
+
+    clips: tuple[Clip, ...]
+    lengths: np.ndarray
+    sample_rate: int
+    engine: Engine
+    samples: tf.Tensor | None
+    skipped: tuple[Skipped, ...]
+
+    def waveform_loader(self) -> _Loader:
+        """Returns a function of the graph: clip index (integer scalar) to waveform float32 [samples]."""
+        return _Loader(self)
+
+    def select(self, wanted: Sequence[Clip]) -> np.ndarray:
+        """Returns the indices, int64, of those of the wanted clips that are usable."""
+        place = {clip: index for index, clip in enumerate(self.clips)}
+        return np.array([place[clip] for clip in wanted if clip in place], np.int64)
+
+
+class _Loader:
+    """Holds the tensors that the pipeline's graph captures (not constants: graphs end at 2 GB)."""
+
+    def __init__(self, recordings: Recordings) -> None:
+        self._samples = recordings.samples
+        self._lengths = tf.constant(recordings.lengths, tf.int64)
+        self._offsets = tf.constant(np.concatenate([[0], np.cumsum(recordings.lengths)[:-1]]), tf.int64)
+        self._decode = _clip_decoder(recordings.clips, recordings.sample_rate, recordings.engine)
+
+    def length(self, index: tf.Tensor) -> tf.Tensor:
+        return tf.gather(self._lengths, index)
+
+    def __call__(self, index: tf.Tensor) -> tf.Tensor:
+        if self._samples is None:
+            return self._decode(index)
+        offset, length = tf.gather(self._offsets, index), tf.gather(self._lengths, index)
+        return tf.slice(self._samples, offset[None], length[None])
+
+
+def _clip_decoder(clips: Sequence[Clip], sample_rate: int, engine: Engine) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a function of the graph from clip index to the clip's waveform, read from its file."""
+    paths = tf.constant([clip.path for clip in clips])
+    starts = tf.constant([round((clip.start or 0.0) * sample_rate) for clip in clips], tf.int64)
+    ends = tf.constant([-1 if clip.end is None else round(clip.end * sample_rate) for clip in clips], tf.int64)
+    whole = all(clip.start is None and clip.end is None for clip in clips)
+
+    def decode_clip(index: tf.Tensor) -> tf.Tensor:
+        waveform = load(tf.io.read_file(tf.gather(paths, index)), sample_rate, engine=engine)
+        if whole:
+            return waveform
+        length = tf.shape(waveform, tf.int64)[0]
+        end = tf.gather(ends, index)
+        end = tf.where(end < 0, length, tf.minimum(end, length))
+        return waveform[tf.minimum(tf.gather(starts, index), end) : end]
+
+    return decode_clip
+
+
+def read_recordings(
+    clips: Sequence[Clip],
+    *,
+    sample_rate: int,
+    config: DataConfig,
+    skipped: Sequence[Skipped] = (),
+    progress: bool = True,
+) -> Recordings:
+    """Decodes every clip once.
+
+    Args:
+      clips: to read.
+      sample_rate: Hz, to resample to.
+      config: engine, strict, memory_gigabytes and parallel_calls are used.
+      skipped: files left out earlier, to be listed with those found here.
+      progress: show a bar on a terminal.
+
+    Raises:
+      TfaudioError: if no clip is usable; with config.strict, for the first that is not.
+    """
+    decode_clip = _clip_decoder(clips, sample_rate, config.engine)
+    # Recordings that fail vanish from this pass instead of ending it; their absence is noticed below.
+    dataset = (
+        tf.data.Dataset.range(len(clips))
+        .map(lambda index: (index, decode_clip(index)), num_parallel_calls=parallel_calls(config))
+        .ignore_errors()
+        .prefetch(8)
+    )
+    budget = config.memory_gigabytes * 2**30
+    waveforms: dict[int, np.ndarray] | None = {}
+    lengths: dict[int, int] = {}
+    faults: dict[int, str] = {}
+    used_bytes = 0
+    bar = tqdm(
+        total=len(clips), desc="reading recordings", unit="clip", disable=None if progress else True, leave=False
+    )
+    with bar:
+        for index, waveform in dataset.as_numpy_iterator():
+            bar.update()
+            fault = _fault(waveform)
+            if fault:
+                faults[int(index)] = fault
+                continue
+            lengths[int(index)] = len(waveform)
+            used_bytes += waveform.nbytes
+            if waveforms is not None and used_bytes > budget:
+                waveforms = None
+            if waveforms is not None:
+                waveforms[int(index)] = waveform
+    for index, clip in enumerate(clips):
+        if index not in lengths and index not in faults:
+            reason = f"cannot be decoded by engine '{config.engine}'"
+            faults[index] = diagnose(clip.path) or f"{reason}; try --engine=soundfile"
+    if faults and config.strict:
+        first = min(faults)
+        raise TfaudioError(f"{clips[first].path}: {faults[first]}; mend or remove it, or train without --strict.")
+    if not lengths:
+        example = f" (first: {clips[0].path}: {faults[0]})" if clips else ""
+        raise TfaudioError(f"None of the {len(clips)} recordings can be used{example}.")
+    kept = sorted(lengths)
+    return Recordings(
+        clips=tuple(clips[i] for i in kept),
+        lengths=np.array([lengths[i] for i in kept], np.int64),
+        sample_rate=sample_rate,
+        engine=config.engine,
+        samples=None if waveforms is None else tf.constant(np.concatenate([waveforms[i] for i in kept])),
+        skipped=(*skipped, *(Skipped(clips[i].path, faults[i]) for i in sorted(faults))),
+    )
+
+
+def _fault(waveform: np.ndarray) -> str | None:
+    if not len(waveform):
+        return "holds no samples"
+    if not np.isfinite(waveform).all():
+        return "holds samples that are not finite numbers (NaN or infinity)"
+    return None
+
+
+def parallel_calls(config: DataConfig) -> int:
+    """Recordings to prepare at a time."""
+    return config.parallel_calls or tf.data.AUTOTUNE

@@ -1,0 +1,31 @@
+"""The optimiser and its schedule."""
+
+from __future__ import annotations
+
+import keras
+
+from tfaudio.config import TrainingConfig
+
+
+def make_optimizer(config: TrainingConfig, *, total_steps: int) -> keras.optimizers.Optimizer:
+    """Returns AdamW whose rate rises linearly, then falls to zero by a cosine.
+
+    Args:
+      config: learning_rate, warmup_fraction, weight_decay and average_decay are used.
+      total_steps: of the whole training.
+
+    Source: I. Loshchilov, F. Hutter, Decoupled Weight Decay Regularization (2019).
+    """
+    warmup = max(1, round(config.warmup_fraction * total_steps))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0,  # a float: an integer start makes Keras multiply integers by floats
+        decay_steps=max(1, total_steps - warmup),
+        warmup_target=config.learning_rate,
+        warmup_steps=warmup,
+    )
+    average = {"use_ema": True, "ema_momentum": config.average_decay} if config.average_decay else {}
+    # No clipping here: Keras clips each replica's gradient before the sum, which silently differs from one device.
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay or None, **average)
+    if config.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer

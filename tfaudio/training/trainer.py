@@ -1,0 +1,211 @@
+"""Training a classifier on a data set, into a run folder."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfaudio import bundle
+from tfaudio.bundle import Bundle
+from tfaudio.config import RunConfig
+from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
+from tfaudio.data.pipeline import Pipeline
+from tfaudio.data.spec import Clip
+from tfaudio.data.split import Split
+from tfaudio.errors import TfaudioError
+from tfaudio.files import make_writable_folder, refuse_existing, write_json
+from tfaudio.models.classifier import build_classifier, takes_mask
+from tfaudio.training.checkpoint import RunKeeper
+from tfaudio.training.optimizer import make_optimizer
+from tfaudio.training.strategy import check_batch, make_strategy, precision_policy
+
+
+def train(
+    config: RunConfig,
+    output_dir: str | Path,
+    *,
+    data: LabelledData | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: bool = True,
+    tensorboard: bool = False,
+    log: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+) -> Bundle:
+    """Trains a classifier and writes its run folder.
+
+    Without validation examples the last epoch's weights are kept; with them, those of the lowest validation loss.
+    Test recordings are not looked at.
+
+    Args:
+      config: every setting.
+      output_dir: the run folder.
+      data: the data set, if it was read already.
+      overwrite: replace what stands in output_dir.
+      resume: continue a run that was stopped, from its last whole epoch, with the very result that it would have
+        had (on a CPU).
+      progress: show a bar.
+      tensorboard: write event files into output_dir/tensorboard.
+      log: takes lines about what was skipped and found.
+
+    Raises:
+      TfaudioError: if data, folder or settings do not allow it.
+    """
+    run_dir = Path(output_dir)
+    if resume:
+        _check_same_config(run_dir, config)
+    else:
+        refuse_existing(run_dir, overwrite=overwrite)
+        _clear(run_dir)
+    make_writable_folder(run_dir)
+    data = data or read_labelled_data(config, progress=progress)
+    split = split_of(config, data.spec)
+    labels, recordings = data.spec.labels, data.recordings
+    _write_split(run_dir, data, split)
+    targets = data.targets(labels)
+    chosen = recordings.select(split.train)
+    validation = recordings.select(split.validation)
+    _report(log, data, split, targets[chosen])
+
+    keras.utils.clear_session()
+    strategy = make_strategy(config.training.strategy)
+    # Threads otherwise sum gradients in any order, and two runs of one seed part ways after some epochs.
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.training.seed)
+    keras.config.set_dtype_policy(precision_policy(strategy, mixed=config.training.mixed_precision))
+    try:
+        plain = Pipeline(recordings, targets, len(labels), config)
+        normalization = plain.fit_normalization(chosen)
+        pipeline = Pipeline(recordings, targets, len(labels), config, normalization)
+        check_batch(pipeline.batch_size(len(chosen)), strategy)
+        steps = pipeline.steps_per_epoch(len(chosen))
+        with strategy.scope():
+            classifier = build_classifier(config, len(labels), masked=takes_mask(config))
+            classifier.compile(
+                optimizer=make_optimizer(config.training, total_steps=steps * config.training.epochs),
+                loss=keras.losses.CategoricalCrossentropy(
+                    from_logits=True, label_smoothing=config.training.label_smoothing
+                ),
+                metrics=["accuracy"],
+            )
+        bundle.write_config(run_dir, config)
+        keeper = RunKeeper(run_dir, patience=config.training.early_stopping_patience)
+        first_epoch = keeper.attach(classifier, resume=resume)
+        if first_epoch < config.training.epochs and not keeper.should_stop():
+            weights = class_weights(targets[chosen], len(labels)) if config.training.class_weights else None
+            classifier.fit(
+                pipeline.training(chosen, first_epoch=first_epoch, class_weights=weights),
+                initial_epoch=first_epoch,
+                epochs=config.training.epochs,
+                steps_per_epoch=steps,
+                validation_data=pipeline.evaluation(validation, with_targets=True) if len(validation) else None,
+                verbose=0,
+                callbacks=[
+                    keeper,
+                    *([ProgressBar(config.training.epochs)] if progress else []),
+                    *([keras.callbacks.TensorBoard(str(run_dir / bundle.TENSORBOARD))] if tensorboard else []),
+                ],
+            )
+        if keeper.best_weights.is_file():
+            classifier.load_weights(keeper.best_weights)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    bundle.write_model(run_dir, labels, normalization, classifier)
+    return bundle.load_bundle(run_dir)  # what is returned is what is on disk, in full precision
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """One bar over the epochs, with the latest figures."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self._epochs = epochs
+        self._bar: tqdm | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=self._epochs, initial=epoch, desc="training", unit="epoch", disable=None)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix({key: f"{value:.3f}" for key, value in (logs or {}).items()}, refresh=False)
+            self._bar.update()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def class_weights(targets: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns float32 [classes], inverse to each class's share and of mean 1 over the examples.
+
+    >>> class_weights(np.array([0, 0, 0, 1]), 2)
+    array([0.6666667, 2.       ], dtype=float32)
+    """
+    counts = np.bincount(targets, minlength=num_classes)
+    present = np.count_nonzero(counts)
+    return (len(targets) / (present * np.maximum(counts, 1))).astype(np.float32)
+
+
+def _check_same_config(run_dir: Path, config: RunConfig) -> None:
+    before = bundle.read_config(run_dir)
+    if before != config:
+        old, new = before.to_dict(), config.to_dict()
+        changed = [f"{s}.{k}" for s in new for k in new[s] if new[s][k] != old[s][k]]
+        raise TfaudioError(
+            f"{run_dir} was trained with other settings ({', '.join(changed)}); give the same ones to --resume, or "
+            "start anew with --overwrite."
+        )
+
+
+def _clear(run_dir: Path) -> None:
+    """Removes an earlier run's files, so that none of them passes for this one's; leaves what is not a run's."""
+    names = (bundle.CONFIG, bundle.LABELS, bundle.NORMALIZATION, bundle.SPLIT, bundle.WEIGHTS, bundle.HISTORY)
+    for name in (*names, bundle.SKIPPED, bundle.METRICS):
+        (run_dir / name).unlink(missing_ok=True)
+    for name in (bundle.CHECKPOINTS, bundle.TENSORBOARD):
+        shutil.rmtree(run_dir / name, ignore_errors=True)
+
+
+def _write_split(run_dir: Path, data: LabelledData, split: Split) -> None:
+    def names(clips: tuple[Clip, ...]) -> list[str]:
+        return [data.spec.relative_path(clip) for clip in clips]
+
+    bundle.write_csv(
+        run_dir / bundle.SKIPPED, ["path", "reason"], [[s.path, s.reason] for s in data.recordings.skipped]
+    )
+    write_json(
+        run_dir / bundle.SPLIT,
+        {
+            "dataset": data.spec.name,
+            "fingerprint": data.spec.fingerprint(),
+            "rule": split.rule,
+            "train": names(split.train),
+            "validation": names(split.validation),
+            "test": names(split.test),
+        },
+    )
+
+
+def _report(log: Callable[[str], None], data: LabelledData, split: Split, targets: np.ndarray) -> None:
+    labels = data.spec.labels
+    counts = np.bincount(targets, minlength=len(labels))
+    log(
+        f"{data.spec.name}: {len(data.recordings.clips)} recordings of {len(labels)} classes; "
+        f"{len(split.train)} to train on, {len(split.validation)} to validate, {len(split.test)} to test "
+        f"({split.rule})."
+    )
+    for skipped in data.recordings.skipped:
+        log(f"skipped {skipped.path}: {skipped.reason}")
+    if not counts.sum():
+        raise TfaudioError("There is no usable recording to train on; add recordings or change the split.")
+    for name, count in zip(labels, counts, strict=True):
+        if count < 2:
+            log(f"warning: class '{name}' has {count} recording(s) to train on; it will hardly be learnt.")
