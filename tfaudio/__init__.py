@@ -18,10 +18,12 @@ if TYPE_CHECKING:  # what type checkers and editors read; the table below is wha
     from tfaudio.config import RunConfig as RunConfig
     from tfaudio.config import TrainingConfig as TrainingConfig
     from tfaudio.errors import TfaudioError as TfaudioError
+    from tfaudio.evaluation.evaluate import evaluate as evaluate
     from tfaudio.features.front_end import FrontEnd as FrontEnd
     from tfaudio.labels import LabelMap as LabelMap
     from tfaudio.models import MODELS as MODELS
     from tfaudio.models import build_model as build_model
+    from tfaudio.training.trainer import train as train
 
 __version__ = "0.1.0"
 
@@ -39,6 +41,8 @@ _MODULES = {
     "TfaudioError": "tfaudio.errors",
     "TrainingConfig": "tfaudio.config",
     "build_model": "tfaudio.models",
+    "evaluate": "tfaudio.evaluation.evaluate",
+    "train": "tfaudio.training.trainer",
 }
 
 __all__ = ["__version__", *_MODULES]
