@@ -1,0 +1,177 @@
+"""What a TFLite file says about itself: MediaPipe's metadata for its readers, tfaudio.json for ours.
+
+Both lie in the one file: the first as a buffer of the model, which names the label file; labels.txt and tfaudio.json
+as a ZIP archive behind the model, which every TFLite runtime ignores. `tfaudio.runtime.metadata` reads them back.
+
+Source: tensorflow/lite/schema metadata_schema.fbs, version 1.3.0, whose generated code no maintained package ships.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
+
+import tfaudio
+from tfaudio.config import ClipConfig, FrontEndConfig
+from tfaudio.export.flatbuffer import parse, serialize
+from tfaudio.labels import LabelMap
+
+FORMAT_VERSION = 1
+LABELS_FILE, SETTINGS_FILE = "labels.txt", "tfaudio.json"
+_METADATA_NAME = b"TFLITE_METADATA"
+_MIN_PARSER_VERSION = "1.3.0"
+
+# Members of the schema's unions and enumerations.
+_CONTENT_AUDIO, _CONTENT_FEATURE = 4, 1
+_FILE_UNKNOWN, _FILE_AXIS_LABELS = 0, 2
+
+# A table's fields by slot: the schema's order of declaration.
+_Offset = int
+
+
+def settings(
+    *,
+    front_end: FrontEndConfig,
+    clip: ClipConfig,
+    labels: LabelMap,
+    model: str,
+    variant: str,
+    dataset: str | None = None,
+    dataset_fingerprint: str | None = None,
+) -> dict[str, Any]:
+    """Returns what tfaudio.json holds, but for the checksum that `with_metadata` adds.
+
+    Args:
+      front_end: what the file computes from the waveform, and at which rate.
+      clip: the window that the file takes, and how recordings are cut into such windows.
+      labels: of the outputs; their names go into labels.txt.
+      model: name of the architecture.
+      variant: "float32", "float16", "dynamic_range" or "int8".
+      dataset: name of the data set that the model was trained on.
+      dataset_fingerprint: of that data set.
+    """
+    return {
+        "format": FORMAT_VERSION,
+        "tfaudio": tfaudio.__version__,
+        "model": model,
+        "variant": variant,
+        "num_labels": len(labels),
+        "score_activation": "softmax",
+        "front_end": front_end.to_dict(),
+        "clip": clip.to_dict(),
+        "dataset": dataset,
+        "dataset_fingerprint": dataset_fingerprint,
+    }
+
+
+def with_metadata(content: bytes, labels: LabelMap, values: Mapping[str, Any]) -> bytes:
+    """Adds both kinds of metadata to a TFLite file.
+
+    Args:
+      content: the file, waveform [1, num_samples] to scores [1, classes].
+      labels: of its outputs.
+      values: from `settings`.
+
+    Returns:
+      The file with metadata; the same bytes for the same input.
+    """
+    model = parse(content)
+    buffer = schema.BufferT()
+    description = f"{values['model']} audio classifier, {values['variant']}"
+    buffer.data = np.frombuffer(
+        mediapipe_metadata(sample_rate=int(values["front_end"]["sample_rate"]), description=description), np.uint8
+    )
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = _METADATA_NAME, len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
+    model.description = f"tfaudio {tfaudio.__version__}".encode()
+    body = serialize(model)
+    document = {**values, "model_sha256": hashlib.sha256(body).hexdigest()}
+    archive = io.BytesIO(body)
+    with zipfile.ZipFile(archive, "a") as files:
+        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        for name, content_text in ((LABELS_FILE, labels.to_text()), (SETTINGS_FILE, text)):
+            # A fixed date keeps the file reproducible; uncompressed, since readers on devices map it as it is.
+            member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            member.external_attr = 0o644 << 16
+            files.writestr(member, content_text.encode("utf-8"))
+    return archive.getvalue()
+
+
+def mediapipe_metadata(*, sample_rate: int, description: str, channels: int = 1) -> bytes:
+    """Builds the metadata flatbuffer that MediaPipe and TFLite's task library read.
+
+    Args:
+      sample_rate: Hz, of the waveform that the model takes.
+      description: of the model.
+      channels: of the waveform.
+
+    Returns:
+      A flatbuffer of file identifier "M001".
+    """
+    b = flatbuffers.Builder(1024)
+    audio = _table(b, 2, uint32={0: sample_rate, 1: channels})
+    content = _table(b, 3, uint8={0: _CONTENT_AUDIO}, offsets={1: audio})
+    input_tensor = _tensor(b, "waveform", "Mono audio in [-1, 1].", content)
+    feature = _table(b, 0)
+    content = _table(b, 3, uint8={0: _CONTENT_FEATURE}, offsets={1: feature})
+    labels = _associated_file(b, LABELS_FILE, "Class names in the order of the scores.", _FILE_AXIS_LABELS)
+    output_tensor = _tensor(b, "scores", "One score a class.", content, files=[labels])
+    inputs, outputs = _vector(b, [input_tensor]), _vector(b, [output_tensor])
+    graph = _table(b, 10, offsets={2: inputs, 3: outputs})
+    graphs = _vector(b, [graph])
+    ours = _associated_file(b, SETTINGS_FILE, "Every setting of the front end, as JSON.", _FILE_UNKNOWN)
+    files = _vector(b, [ours])
+    name, text, version = b.CreateString("tfaudio"), b.CreateString(description), b.CreateString(tfaudio.__version__)
+    parser = b.CreateString(_MIN_PARSER_VERSION)
+    root = _table(b, 8, offsets={0: name, 1: text, 2: version, 3: graphs, 6: files, 7: parser})
+    b.Finish(root, b"M001")
+    return bytes(b.Output())
+
+
+def _tensor(b: Any, name: str, description: str, content: _Offset, files: Sequence[_Offset] = ()) -> _Offset:
+    strings = b.CreateString(name), b.CreateString(description)
+    stats = _table(b, 2)  # some readers fail where it is missing, though nothing need be in it
+    offsets = {0: strings[0], 1: strings[1], 3: content, 5: stats}
+    if files:
+        offsets[6] = _vector(b, files)
+    return _table(b, 7, offsets=offsets)
+
+
+def _associated_file(b: Any, name: str, description: str, kind: int) -> _Offset:
+    strings = b.CreateString(name), b.CreateString(description)
+    return _table(b, 5, offsets={0: strings[0], 1: strings[1]}, uint8={2: kind})
+
+
+def _table(
+    b: Any,
+    num_slots: int,
+    *,
+    offsets: Mapping[int, _Offset] | None = None,
+    uint8: Mapping[int, int] | None = None,
+    uint32: Mapping[int, int] | None = None,
+) -> _Offset:
+    b.StartObject(num_slots)
+    for slot, value in (offsets or {}).items():
+        b.PrependUOffsetTRelativeSlot(slot, value, 0)
+    for slot, value in (uint32 or {}).items():
+        b.PrependUint32Slot(slot, value, 0)
+    for slot, value in (uint8 or {}).items():
+        b.PrependUint8Slot(slot, value, 0)
+    return int(b.EndObject())
+
+
+def _vector(b: Any, offsets: Sequence[_Offset]) -> _Offset:
+    b.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        b.PrependUOffsetTRelative(offset)
+    return int(b.EndVector())

@@ -1,0 +1,167 @@
+"""A trained run to a SavedModel: raw audio or encoded WAV in, scores out, core operators only.
+
+Loading it takes TensorFlow and nothing else, so TensorFlow Serving and a bare `tf.saved_model.load` can both run it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from tfaudio.audio.framing import windows
+from tfaudio.audio.resample import resample
+from tfaudio.config import ClipConfig
+from tfaudio.errors import TfaudioError
+from tfaudio.export.parity import Array, Score
+from tfaudio.labels import LabelMap
+
+LABELS_ASSET = "labels.txt"
+
+# Windows scored at a time, so that an hour of audio takes no more memory for its features than a minute.
+_CHUNK = 32
+
+
+class Server(tf.Module):
+    """The functions of the SavedModel.
+
+    Args:
+      model: Keras model from waveform [batch, num_samples] to scores [batch, classes].
+      clip: window and hop; `seconds` None scores every recording whole.
+      sample_rate: Hz, of the waveform that the model takes.
+      labels: of the scores.
+      labels_file: path of a label file, which becomes an asset.
+    """
+
+    def __init__(
+        self, model: keras.Model, *, clip: ClipConfig, sample_rate: int, labels: LabelMap, labels_file: Path
+    ) -> None:
+        super().__init__(name="tfaudio")
+        # Only the variables are tracked: Keras' own objects would put their configuration into the file.
+        self.model_variables = [variable.value for variable in model.variables]
+        self.labels_file = tf.saved_model.Asset(str(labels_file))
+        self._score = lambda waveform: model(waveform, training=False)
+        self._clip, self._sample_rate, self._labels = clip, sample_rate, labels
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="waveform")])
+    def waveform(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores float32 [batch, samples], at the model's sample rate, of any length; {"scores": [batch, classes]}."""
+        if self._clip.seconds is None:
+            return {"scores": self._score(waveform)}
+        num_windows = self._num_windows(tf.shape(waveform)[1])
+        num_samples = self._clip.num_samples(self._sample_rate)
+        cut = tf.map_fn(
+            lambda row: self._windows(row, num_windows),
+            waveform,
+            fn_output_signature=tf.TensorSpec([None, num_samples], tf.float32),
+        )
+        scores = self._score_in_chunks(tf.reshape(cut, [-1, num_samples]))
+        # Not -1 for the batch: of an empty batch that could not be told.
+        scores = tf.reshape(scores, [tf.shape(waveform)[0], num_windows, len(self._labels)])
+        return {"scores": tf.reduce_mean(scores, axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="wav")])
+    def wav(self, wav: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores string [batch]: encoded 16-bit PCM WAV of any rate, channels and length, each its own.
+
+        Returns {"scores": [batch, classes], "labels": string [batch, classes]}.
+        """
+        scores = tf.map_fn(self._score_wav, wav, fn_output_signature=tf.TensorSpec([len(self._labels)], tf.float32))
+        labels = tf.tile(tf.constant(self._labels.names)[tf.newaxis], [tf.shape(wav)[0], 1])
+        return {"scores": scores, "labels": labels}
+
+    def _score_wav(self, content: tf.Tensor) -> tf.Tensor:
+        audio, rate = tf.audio.decode_wav(content)  # [samples, channels]
+        waveform = resample(tf.reduce_mean(audio, axis=1), rate, self._sample_rate)
+        if self._clip.seconds is None:
+            return self._score(waveform[tf.newaxis])[0]
+        cut = self._windows(waveform, self._num_windows(tf.shape(waveform)[0]))
+        return tf.reduce_mean(self._score_in_chunks(cut), axis=0)
+
+    def _num_windows(self, num_samples: tf.Tensor) -> tf.Tensor:
+        return self._clip.num_windows(num_samples, self._sample_rate)
+
+    def _windows(self, waveform: tf.Tensor, num_windows: tf.Tensor) -> tf.Tensor:
+        return windows(
+            waveform,
+            num_samples=self._clip.num_samples(self._sample_rate),
+            hop=self._clip.hop_samples(self._sample_rate),
+            num_windows=num_windows,
+            short=self._clip.short,
+        )
+
+    def _score_in_chunks(self, waveforms: tf.Tensor) -> tf.Tensor:
+        """float32 [windows, num_samples] to [windows, classes]."""
+        count = tf.shape(waveforms)[0]
+
+        def chunk(first: tf.Tensor, parts: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            return first + _CHUNK, parts.write(first // _CHUNK, self._score(waveforms[first : first + _CHUNK]))
+
+        shape = [None, len(self._labels)]
+        parts = tf.TensorArray(tf.float32, size=-(-count // _CHUNK), infer_shape=False, element_shape=shape)
+        _, parts = tf.while_loop(lambda first, _: first < count, chunk, (tf.constant(0), parts), parallel_iterations=1)
+        return tf.ensure_shape(parts.concat(), shape)
+
+
+def write_saved_model(model: keras.Model, path: Path, *, clip: ClipConfig, sample_rate: int, labels: LabelMap) -> None:
+    """Writes a SavedModel with the signatures "serving_default", "waveform" (the same) and "wav".
+
+    Args:
+      model: from waveform [batch, num_samples] to scores [batch, classes]; num_samples is that of the clip, or open
+        where clip.seconds is None.
+      path: folder to write.
+      clip: window and hop; recordings longer than a window are scored by the mean over their windows.
+      sample_rate: Hz, of the waveform that the model takes.
+      labels: of the scores; they become the asset labels.txt.
+
+    Raises:
+      TfaudioError: if the model holds operators that are not TensorFlow's own.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        labels_file = Path(folder) / LABELS_ASSET
+        labels_file.write_text(labels.to_text(), "utf-8")
+        server = Server(model, clip=clip, sample_rate=sample_rate, labels=labels, labels_file=labels_file)
+        signatures = {"serving_default": server.waveform, "waveform": server.waveform, "wav": server.wav}
+        tf.saved_model.save(server, str(path), signatures=signatures)
+    foreign = sorted(name for name in operators(path) if not hasattr(tf.raw_ops, name))
+    if foreign:
+        raise TfaudioError(f"The SavedModel needs operators outside TensorFlow: {', '.join(foreign)}.")
+
+
+def operators(path: Path) -> set[str]:
+    """Names of all operators in a SavedModel, those in its functions too."""
+    proto = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    names: set[str] = set()
+    for meta in proto.meta_graphs:
+        library = meta.graph_def.library.function
+        functions = {function.signature.name for function in library}
+        nodes = [*meta.graph_def.node, *(node for function in library for node in function.node_def)]
+        names |= {node.op for node in nodes} - functions
+    return names
+
+
+def load_score(path: Path) -> Score:
+    """Loads a SavedModel and returns a function from float32 [batch, samples] to scores [batch, classes].
+
+    Raises:
+      TfaudioError: if the folder is no SavedModel of this package.
+    """
+    try:
+        loaded: Any = tf.saved_model.load(str(path))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise TfaudioError(f"{path} cannot be loaded as a SavedModel ({reason}); export it again.") from error
+    if "waveform" not in loaded.signatures:
+        raise TfaudioError(f"{path} has no signature 'waveform'; name a SavedModel that `tfaudio export` wrote.")
+    signature = loaded.signatures["waveform"]
+
+    def score(waveforms: Array) -> Array:
+        result: Array = signature(waveform=tf.constant(waveforms))["scores"].numpy()
+        return result
+
+    score.loaded = loaded  # type: ignore[attr-defined]  # signatures hold no reference to the object that owns them
+    return score

@@ -1,0 +1,234 @@
+"""Classifies recordings of any rate and length with an exported file: NumPy and a TFLite interpreter."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from tfaudio.errors import TfaudioError
+from tfaudio.labels import LabelMap
+from tfaudio.runtime.audio import read_windows
+from tfaudio.runtime.metadata import ModelMetadata, parse_metadata, read_model_file
+
+Array = npt.NDArray[np.float32]
+ScoreBatch = Callable[[Array], npt.NDArray[Any]]  # float32 [batch, num_samples] to scores [batch, classes]
+
+# The second is the older package of the same interpreter, for boards that the first has no wheels for.
+_INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Scores of a stretch of a recording.
+
+    Args:
+      start: seconds from the beginning of the recording.
+      end: seconds; of a recording's last window the end of the window, which may lie in the silence added.
+      scores: float32 [classes].
+      labels: of the scores.
+    """
+
+    start: float
+    end: float
+    scores: Array
+    labels: LabelMap
+
+    def top(self, k: int = 1) -> list[tuple[str, float]]:
+        """Returns the k best labels with their scores, best first; all of them if there are fewer."""
+        if k < 1:
+            raise TfaudioError(f"The number of labels to show must be at least 1, not {k}.")
+        best = np.argsort(-self.scores, kind="stable")[:k]
+        return [(self.labels[int(i)], float(self.scores[i])) for i in best]
+
+    @property
+    def label(self) -> str:
+        """The best label."""
+        return self.top(1)[0][0]
+
+    @property
+    def score(self) -> float:
+        """Score of the best label."""
+        return self.top(1)[0][1]
+
+
+def classify_windows(
+    windows: Iterable[tuple[float, Array]],
+    score_batch: ScoreBatch,
+    *,
+    labels: LabelMap,
+    sample_rate: int,
+    batch_size: int = 1,
+) -> Iterator[Prediction]:
+    """Scores windows as they come, so that a recording of any length takes bounded memory.
+
+    The same function serves a TFLite file, a SavedModel and a Keras model: they differ in `score_batch`.
+
+    Args:
+      windows: (start in seconds, float32 [num_samples]), as `read_windows` yields them.
+      score_batch: float32 [up to batch_size, num_samples] to scores [the same, classes].
+      labels: of the scores.
+      sample_rate: Hz, of the windows.
+      batch_size: windows scored at a time; they must then be of one length.
+
+    Yields:
+      One prediction a window.
+    """
+    rows = iter(windows)
+    while chunk := list(itertools.islice(rows, batch_size)):
+        scores = np.asarray(score_batch(np.stack([window for _, window in chunk])), np.float32)
+        if scores.shape != (len(chunk), len(labels)):
+            raise TfaudioError(f"The model gives {scores.shape[-1]} scores, but there are {len(labels)} labels.")
+        for (start, window), row in zip(chunk, scores, strict=True):
+            yield Prediction(start, start + len(window) / sample_rate, row, labels)
+
+
+def average(predictions: Iterable[Prediction]) -> Prediction:
+    """Joins the predictions of windows into one of the whole: the mean of their scores, each window counting alike.
+
+    Raises:
+      TfaudioError: if there are none.
+    """
+    total: npt.NDArray[np.float64] | None = None
+    count, start, end = 0, 0.0, 0.0
+    labels: LabelMap | None = None
+    for prediction in predictions:
+        if total is None or labels is None:
+            total, labels, start = np.zeros(len(prediction.scores)), prediction.labels, prediction.start
+        total += prediction.scores
+        count, end = count + 1, max(end, prediction.end)
+    if total is None or labels is None:
+        raise TfaudioError("There is no window to average over.")
+    return Prediction(start, end, (total / count).astype(np.float32), labels)
+
+
+class Classifier:
+    """An exported `.tflite` file, ready to classify; labels, rate and window length come from the file itself.
+
+    One object serves one thread at a time: the interpreter keeps its tensors between calls.
+
+    Args:
+      path: a file that `tfaudio export` wrote.
+      num_threads: that the interpreter may use.
+
+    Raises:
+      TfaudioError: if the file cannot be used, or no interpreter is installed; the message says what to do.
+
+    Example:
+
+    >>> classifier = Classifier("model_int8.tflite")  # doctest: +SKIP
+    >>> classifier.classify("dog.wav").top(3)  # doctest: +SKIP
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
+        if num_threads < 1:
+            raise TfaudioError(f"num_threads must be at least 1, not {num_threads}.")
+        content = read_model_file(path)
+        self.metadata: ModelMetadata = parse_metadata(content, str(path))
+        try:
+            self._interpreter = _interpreter_class()(model_content=content, num_threads=num_threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise TfaudioError(
+                f"{path} does not run on this interpreter ({str(error).strip().splitlines()[0]}); update it with "
+                "`pip install --upgrade ai-edge-litert`."
+            ) from error
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
+        shapes = [tuple(int(n) for n in details["shape"]) for details in (self._input, self._output)]
+        if shapes[1] != (1, len(self.labels)):
+            raise TfaudioError(f"{path} has {shapes[1][-1]} outputs but {len(self.labels)} labels; export it again.")
+        if shapes[0] != (1, self.num_samples):
+            raise TfaudioError(
+                f"{path} takes {shapes[0][-1]} samples, but its metadata says {self.num_samples}; export it again."
+            )
+
+    @property
+    def labels(self) -> LabelMap:
+        return self.metadata.labels
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz, of the waveform that `scores` takes; `classify` resamples by itself."""
+        return self.metadata.sample_rate
+
+    @property
+    def num_samples(self) -> int:
+        """Length of the waveform that `scores` takes."""
+        return self.metadata.num_samples
+
+    def scores(self, waveform: npt.ArrayLike) -> Array:
+        """Scores one window.
+
+        Args:
+          waveform: float [num_samples], mono, in [-1, 1], at `sample_rate`.
+
+        Returns:
+          float32 [classes], summing to one.
+
+        Raises:
+          TfaudioError: if the waveform has another shape, holds integers, or NaN.
+        """
+        samples = np.asarray(waveform)
+        if samples.dtype.kind != "f":
+            raise TfaudioError(
+                f"The waveform holds {samples.dtype.name} values; scale it to floats in [-1, 1] first "
+                "(int16 samples / 32768)."
+            )
+        if samples.shape != (self.num_samples,):
+            raise TfaudioError(
+                f"The waveform has shape {samples.shape}, the model takes ({self.num_samples},): "
+                f"{self.num_samples / self.sample_rate:g} s of mono audio at {self.sample_rate} Hz. "
+                "`classify` takes recordings of any length."
+            )
+        if not np.isfinite(samples).all():
+            raise TfaudioError("The waveform holds NaN or infinite samples; repair its source.")
+        self._interpreter.set_tensor(self._input["index"], samples.astype(np.float32, copy=False)[np.newaxis])
+        self._interpreter.invoke()
+        return np.asarray(self._interpreter.get_tensor(self._output["index"])[0], np.float32)
+
+    @overload
+    def classify(
+        self, file: str | os.PathLike[str] | IO[bytes], *, per_window: Literal[False] = False
+    ) -> Prediction: ...
+
+    @overload
+    def classify(self, file: str | os.PathLike[str] | IO[bytes], *, per_window: Literal[True]) -> list[Prediction]: ...
+
+    def classify(
+        self, file: str | os.PathLike[str] | IO[bytes], *, per_window: bool = False
+    ) -> Prediction | list[Prediction]:
+        """Classifies a recording of any rate, number of channels and length.
+
+        Args:
+          file: path, or a binary file object.
+          per_window: return one prediction a window instead of their average.
+
+        Raises:
+          TfaudioError: if the recording cannot be read.
+        """
+        predictions = self.windows(file)
+        return list(predictions) if per_window else average(predictions)
+
+    def windows(self, file: str | os.PathLike[str] | IO[bytes]) -> Iterator[Prediction]:
+        """Yields one prediction a window while the recording is being read; for long ones."""
+        windows = read_windows(file, sample_rate=self.sample_rate, clip=self.metadata.clip)
+        return classify_windows(windows, self._score_batch, labels=self.labels, sample_rate=self.sample_rate)
+
+    def _score_batch(self, waveforms: Array) -> Array:
+        return np.stack([self.scores(waveform) for waveform in waveforms])
+
+
+def _interpreter_class() -> Any:
+    for name in _INTERPRETERS:
+        try:
+            return importlib.import_module(name).Interpreter
+        except ImportError:
+            continue
+    raise TfaudioError("Running a .tflite file takes an interpreter; install one with `pip install ai-edge-litert`.")
