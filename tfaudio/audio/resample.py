@@ -151,6 +151,7 @@ def _by_interpolation(rows: tf.Tensor, down: tf.Tensor, up: tf.Tensor, length: t
         part = tf.einsum("rot,ot->or", frames, kernel)
         return first + _CHUNK, parts.write(first // _CHUNK, part)
 
-    parts = tf.TensorArray(tf.float32, size=-(-length // _CHUNK), infer_shape=False, element_shape=[None, None])
-    _, parts = tf.while_loop(lambda first, _: first < length, chunk, (tf.constant(0), parts), parallel_iterations=1)
+    end = tf.maximum(length, 1)  # one empty chunk where there is nothing, since no chunk at all cannot be joined
+    parts = tf.TensorArray(tf.float32, size=-(-end // _CHUNK), infer_shape=False, element_shape=[None, None])
+    _, parts = tf.while_loop(lambda first, _: first < end, chunk, (tf.constant(0), parts), parallel_iterations=1)
     return tf.reshape(tf.transpose(parts.concat()), [num_rows, length])

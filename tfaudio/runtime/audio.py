@@ -180,7 +180,10 @@ def open_recording(file: str | os.PathLike[str] | IO[bytes], name: str) -> Itera
     """
     with contextlib.ExitStack() as stack:
         try:
-            stream = stack.enter_context(open(file, "rb")) if isinstance(file, str | os.PathLike) else file
+            stream: Any = file
+            if isinstance(file, str | os.PathLike):
+                stream = stack.enter_context(open(file, "rb"))
+                stream.raw.name = None  # soundfile would take a name in .raw for headerless samples
             if not stream.seekable():
                 spool = stack.enter_context(tempfile.TemporaryFile())
                 shutil.copyfileobj(stream, spool)
@@ -194,9 +197,8 @@ def open_recording(file: str | os.PathLike[str] | IO[bytes], name: str) -> Itera
             raise DecodeError(f"{name} {problem}.")
         try:
             sound = stack.enter_context(soundfile.SoundFile(stream))
-        except (soundfile.LibsndfileError, TypeError) as error:
-            # TypeError: soundfile takes a name that ends in .raw for headerless samples.
-            reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.strip().rstrip(".")
             raise DecodeError(
                 f"{name} is not an audio file that can be read ({reason}); convert it to WAV or FLAC."
             ) from error
@@ -319,7 +321,9 @@ def _truncated(present: int, promised: int) -> str:
 
 def _problem_of_access(file: Any, error: OSError) -> str:
     if isinstance(file, str | os.PathLike) and os.path.islink(file) and not os.path.exists(file):
-        return f"is a link to {os.readlink(file)}, which does not exist; restore that file or remove the link"
+        return (
+            f"is a link to {os.readlink(os.fspath(file))}, which does not exist; restore that file or remove the link"
+        )
     if isinstance(error, FileNotFoundError):
         return "does not exist; check the path"
     if isinstance(error, IsADirectoryError):
