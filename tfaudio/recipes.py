@@ -18,7 +18,7 @@ _ENVIRONMENTAL: dict[str, Any] = {
     "front_end.fft_length": 1024,
     "clip.seconds": 5.0,
     "augment.time_shift": 0.5,
-    "training.epochs": 120,
+    "training.epochs": 150,
 }
 
 # Spoken words: about a second of speech, a frame every 10 ms; a word must not be cut in two by a rotation.

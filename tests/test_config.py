@@ -1,0 +1,133 @@
+"""Settings, names and whole-file writing: no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from tfaudio.config import ClipConfig, FrontEndConfig, RunConfig
+from tfaudio.errors import TfaudioError
+from tfaudio.files import folder_written_whole, make_writable_folder, refuse_existing, write_atomically, write_json
+from tfaudio.labels import LabelMap
+from tfaudio.recipes import recipe
+from tfaudio.registry import Registry
+
+
+def test_json_round_trip_keeps_every_setting():
+    config = RunConfig().override(
+        {"front_end.num_mel_bins": 40, "model.options.width": 64, "clip.seconds": None, "augment.noise_snr_db": [0, 20]}
+    )
+    assert RunConfig.from_json(config.to_json()) == config
+    assert config.model.options == {"width": 64}
+    assert config.augment.noise_snr_db == (0.0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"front_end": {"num_mels": 3}}, "front_end.num_mels.*Did you mean 'front_end.num_mel_bins'"),
+        ({"data": {"engine": "graf"}}, "Did you mean 'graph'"),
+        ({"training": {"epochs": 1.5}}, "epochs must be of type int"),
+        ({"training": {"epochs": True}}, "epochs must be of type int"),
+        ({"training": {"epochs": 0}}, "at least 1"),
+        ({"front_end": {"fft_length": 512}}, "must be at least frame_length"),
+        ({"front_end": {"fft_length": 1500}}, "power of two"),
+        ({"front_end": {"upper_edge_hertz": 9000.0}}, "8000"),
+        ({"training": {"early_stopping_patience": 3}}, "validation_fraction"),
+        ({"augment": {"noise_snr_db": [20, 0]}}, "lowest and a highest"),
+        ({"clip": {"seconds": -1}}, "positive"),
+        ({"clip": 3}, "must be a mapping"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(values, message):
+    with pytest.raises(TfaudioError, match=message):
+        RunConfig.from_dict(values)
+
+
+def test_override_refuses_a_key_that_does_not_exist():
+    with pytest.raises(TfaudioError, match=r"Did you mean 'front_end.num_mel_bins'"):
+        RunConfig().override({"front_end.nummelbins": 3})
+    with pytest.raises(TfaudioError, match="Unknown setting"):
+        RunConfig().override({"epochs": 3})
+
+
+def test_recipes_fit_the_settings():
+    for dataset in ("esc10", "esc50", "fsdd", "synthetic", "folder"):
+        for model in ("cnn", "attention"):
+            RunConfig().override(recipe(dataset, model))
+
+
+def test_windows_cover_the_recording():
+    clip = ClipConfig(seconds=1.0, hop_seconds=0.5)
+    assert [clip.num_windows(n, 100) for n in (0, 1, 100, 101, 149, 150, 200)] == [1, 1, 1, 2, 2, 2, 3]
+    with pytest.raises(TfaudioError, match="no window length"):
+        ClipConfig(seconds=None).num_samples(16_000)
+
+
+def test_bins_and_frames_of_the_front_end():
+    assert FrontEndConfig().num_bins == 64
+    assert FrontEndConfig(feature="spectrogram").num_bins == 513
+    assert [FrontEndConfig(frame_step=160).num_frames(n) for n in (0, 159, 160)] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("names", [(), ("a", "a"), ("a", " "), ("a\nb",)])
+def test_label_map_refuses(names):
+    with pytest.raises(TfaudioError):
+        LabelMap(names)
+
+
+def test_label_map_keeps_spaces_commas_and_scripts():
+    labels = LabelMap.from_labels(["crackling fire", "犬", "a,b", "犬"])
+    assert LabelMap.from_text(labels.to_text()) == labels
+    assert labels[labels.index("犬")] == "犬"
+    with pytest.raises(TfaudioError, match="'cow' is not one of"):
+        labels.index("cow")
+
+
+def test_registry_refuses_duplicates_and_explains_unknown_names():
+    registry: Registry[int] = Registry("colour")
+    registry.register("red")(1)
+    with pytest.raises(ValueError, match="twice"):
+        registry.register("red")(2)
+    with pytest.raises(TfaudioError, match="Unknown colour 'rad'; known: red. Did you mean 'red'"):
+        registry["rad"]
+
+
+def test_a_failed_write_leaves_what_stood(tmp_path):
+    path = write_atomically(tmp_path / "a.json", "old")
+    with pytest.raises(ValueError, match="not JSON compliant|Out of range"):
+        write_json(path, {"x": float("nan")})
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError), folder_written_whole(tmp_path / "out") as folder:
+        (folder / "a").write_text("x")
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+    with folder_written_whole(tmp_path / "out") as folder:
+        (folder / "a").write_text("x")
+    with pytest.raises(TfaudioError, match="--overwrite"), folder_written_whole(tmp_path / "out"):
+        pass
+    with folder_written_whole(tmp_path / "out", overwrite=True) as folder:
+        (folder / "b").write_text("y")
+    assert os.listdir(tmp_path / "out") == ["b"]
+
+
+def test_unwritable_folders_are_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    for write in (make_writable_folder, lambda path: write_json(path / "a.json", {})):
+        with pytest.raises(TfaudioError, match="another"):
+            write(tmp_path / "file" / "sub")
+    refuse_existing(tmp_path / "nothing", overwrite=False)
+    with pytest.raises(TfaudioError, match="exists already"):
+        refuse_existing(tmp_path / "file", overwrite=False)
+
+
+def test_written_json_is_readable_by_others(tmp_path):
+    path = write_json(tmp_path / "a.json", {"ä": 1})
+    assert json.loads(path.read_text("utf-8")) == {"ä": 1}
+    assert path.stat().st_mode & 0o044 == 0o044
