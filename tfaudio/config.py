@@ -436,3 +436,6 @@ class ResamplerKernel:
 
 
 RESAMPLER = ResamplerKernel()
+
+# Hz that a recording may have. What lies outside is a damaged header, and would ask for terabytes.
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000

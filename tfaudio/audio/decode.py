@@ -20,8 +20,6 @@ the first row and reads nothing but it, so it is not used.
 from __future__ import annotations
 
 import functools
-import io
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
@@ -30,6 +28,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfaudio.audio.resample import resample
+from tfaudio.audio.sound_file import DecodeError, diagnose, read_bytes
 from tfaudio.audio.wav import (
     AUTO,
     PLAIN_BYTES,
@@ -44,7 +43,6 @@ from tfaudio.audio.wav import (
     word,
     words_at,
 )
-from tfaudio.runtime.audio import DecodeError, Waveform, mono_blocks, open_recording
 
 __all__ = ["DecodeError", "Engine", "decode", "diagnose", "load", "read_bytes", "tensorflow_io_loads"]
 
@@ -90,38 +88,6 @@ def _compiled(engine: Engine) -> Callable[[tf.Tensor], Decoded]:
     """One graph for all eager calls: dozens of operators one by one would take far longer."""
     signature = [tf.TensorSpec([], tf.string)]
     return tf.function(lambda contents: _decode(contents, engine), input_signature=signature, autograph=False)
-
-
-def read_bytes(contents: bytes, name: str) -> tuple[Waveform, int]:
-    """Decodes a file's bytes with libsndfile, outside of any graph.
-
-    Args:
-      contents: a whole file.
-      name: what messages call it.
-
-    Returns:
-      float32 [n], mono; sample rate, Hz.
-
-    Raises:
-      DecodeError: if it is empty, not audio, truncated, without samples, or holds NaN or infinite samples.
-    """
-    with open_recording(io.BytesIO(contents), name) as sound:
-        return np.concatenate(list(mono_blocks(sound, name))), sound.samplerate
-
-
-def diagnose(path: str | os.PathLike[str]) -> str | None:
-    """Says why a recording cannot be used, in one sentence that names it; None if it can.
-
-    The whole recording is decoded, block by block: a short FLAC does not show otherwise.
-    """
-    name = os.fspath(path)
-    try:
-        with open_recording(path, name) as sound:
-            for _ in mono_blocks(sound, name):
-                pass
-    except DecodeError as error:
-        return str(error)
-    return None
 
 
 @functools.cache
@@ -176,12 +142,12 @@ def _by_soundfile(contents: tf.Tensor) -> Decoded:
     waveform, sample_rate, problem = tf.numpy_function(
         _read, [contents], [tf.float32, tf.int32, tf.string], stateful=False
     )
-    waveform, sample_rate, problem = (tf.ensure_shape(waveform, [None]), tf.ensure_shape(sample_rate, []), problem)
-    return require(waveform, tf.equal(tf.reshape(problem, []), ""), problem), sample_rate
+    waveform = require(waveform, tf.equal(tf.reshape(problem, []), ""), problem)
+    return tf.ensure_shape(waveform, [None]), tf.ensure_shape(sample_rate, [])
 
 
 @tf.autograph.experimental.do_not_convert
-def _read(contents: bytes) -> tuple[Waveform, Any, bytes]:
+def _read(contents: bytes) -> tuple[np.ndarray, np.int32, bytes]:
     try:
         waveform, sample_rate = read_bytes(contents, "The recording")
     except DecodeError as error:

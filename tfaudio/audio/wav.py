@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfaudio.runtime.audio import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from tfaudio.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 Decoded = tuple[tf.Tensor, tf.Tensor]
 

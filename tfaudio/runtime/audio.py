@@ -1,7 +1,8 @@
-"""Audio files to waveforms in NumPy and libsndfile alone: what a device does, and training's fallback.
+"""Audio files to waveforms in NumPy and libsndfile alone, in blocks: what a device does.
 
-`Resampler` is the streaming twin of `tfaudio.audio.resample`, and `read_windows` gives the windows of
-`tfaudio.audio.framing.windows` without holding a recording in memory.
+`Resampler` is the streaming twin of `tfaudio.audio.resample`, `read_windows` gives the windows of
+`tfaudio.audio.framing.windows` without holding a recording in memory, and both refuse a damaged file with the
+sentences of `tfaudio.audio.sound_file`.
 """
 
 from __future__ import annotations
@@ -20,21 +21,14 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from tfaudio.config import RESAMPLER, ClipConfig
+from tfaudio.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, RESAMPLER, ClipConfig
 from tfaudio.errors import TfaudioError
 
 Waveform = npt.NDArray[np.float32]
 
-# Rates outside are damage or not audio; the upper bound keeps a damaged header from asking for terabytes.
-MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
-
 _BLOCK_FRAMES = 65_536
 _UNKNOWN_SIZE = 0xFFFFFFFF  # what programs that write into a pipe put where the length belongs
 _UNKNOWN_FRAMES = 2**62  # libsndfile's answer for a FLAC without a length is above
-
-
-class DecodeError(TfaudioError):
-    """A recording that cannot be used; the message names the file and the reason."""
 
 
 class Resampler:
@@ -175,7 +169,7 @@ def open_recording(file: str | os.PathLike[str] | IO[bytes], name: str) -> Itera
       name: what messages call it.
 
     Raises:
-      DecodeError: if it is missing, unreadable, empty, not audio, without samples, or shorter than its
+      TfaudioError: if it is missing, unreadable, empty, not audio, without samples, or shorter than its
         header says (as far as that shows before decoding).
     """
     with contextlib.ExitStack() as stack:
@@ -192,20 +186,20 @@ def open_recording(file: str | os.PathLike[str] | IO[bytes], name: str) -> Itera
             problem = _problem_of_container(stream, size)
             stream.seek(0)
         except OSError as error:
-            raise DecodeError(f"{name} {_problem_of_access(file, error)}.") from error
+            raise TfaudioError(f"{name} {_problem_of_access(file, error)}.") from error
         if problem:
-            raise DecodeError(f"{name} {problem}.")
+            raise TfaudioError(f"{name} {problem}.")
         try:
             sound = stack.enter_context(soundfile.SoundFile(stream))
         except soundfile.LibsndfileError as error:
             reason = error.error_string.strip().rstrip(".")
-            raise DecodeError(
+            raise TfaudioError(
                 f"{name} is not an audio file that can be read ({reason}); convert it to WAV or FLAC."
             ) from error
         if sound.frames == 0:
-            raise DecodeError(f"{name} holds no samples; leave it out or record it again.")
+            raise TfaudioError(f"{name} holds no samples; leave it out or record it again.")
         if not MIN_SAMPLE_RATE <= sound.samplerate <= MAX_SAMPLE_RATE:
-            raise DecodeError(
+            raise TfaudioError(
                 f"{name} claims a sample rate of {sound.samplerate} Hz; rates of {MIN_SAMPLE_RATE} to "
                 f"{MAX_SAMPLE_RATE} Hz can be used."
             )
@@ -216,7 +210,7 @@ def mono_blocks(sound: soundfile.SoundFile, name: str) -> Iterator[Waveform]:
     """Yields a recording in blocks, float32 [n], channels mixed down by their mean.
 
     Raises:
-      DecodeError: if it turns out to be damaged, truncated, or to hold NaN or infinite samples.
+      TfaudioError: if it turns out to be damaged, truncated, or to hold NaN or infinite samples.
     """
     decoded = 0
     while True:
@@ -224,21 +218,21 @@ def mono_blocks(sound: soundfile.SoundFile, name: str) -> Iterator[Waveform]:
             block = sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             reason = error.error_string.strip().rstrip(".")
-            raise DecodeError(
+            raise TfaudioError(
                 f"{name} is truncated or damaged: after {decoded} samples, libsndfile says '{reason}'; copy it again."
             ) from error
         if len(block) == 0:
             break
         decoded += len(block)
         if not np.isfinite(block).all():
-            raise DecodeError(f"{name} holds NaN or infinite samples; export it again from its source.")
+            raise TfaudioError(f"{name} holds NaN or infinite samples; export it again from its source.")
         yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
     if decoded == 0:
-        raise DecodeError(f"{name} holds no samples; leave it out or record it again.")
+        raise TfaudioError(f"{name} holds no samples; leave it out or record it again.")
     # An MP3 header counts whole frames with the encoder's padding, which players may leave out.
     tolerance = 2 * 1152 if sound.format in ("MP3", "MPEG") else 0
     if sound.frames < _UNKNOWN_FRAMES and decoded + tolerance < sound.frames:
-        raise DecodeError(f"{name} {_truncated(decoded, sound.frames)}.")
+        raise TfaudioError(f"{name} {_truncated(decoded, sound.frames)}.")
 
 
 def read_windows(
@@ -257,7 +251,7 @@ def read_windows(
       (start in seconds, float32 [num_samples]).
 
     Raises:
-      DecodeError: if the recording cannot be used; where that shows only in decoding, after the windows
+      TfaudioError: if the recording cannot be used; where that shows only in decoding, after the windows
         before the damage.
     """
     name = _name(file)
@@ -291,7 +285,7 @@ def duration_seconds(file: str | os.PathLike[str]) -> float | None:
     try:
         with open_recording(file, str(file)) as sound:
             return sound.frames / sound.samplerate if sound.frames < _UNKNOWN_FRAMES else None
-    except DecodeError:
+    except TfaudioError:
         return None
 
 
