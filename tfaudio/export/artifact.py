@@ -179,13 +179,14 @@ class _Maker:
             clip=self._clip,
             sample_rate=self._bundle.config.front_end.sample_rate,
             labels=self._bundle.labels,
+            settings=metadata.settings(variant=SAVED_MODEL, **self._settings),
         )
         return _Candidate(SAVED_MODEL, path, saved_model.load_score(path))
 
     def _tflite(self, variant: str) -> _Candidate:
         if self._converter is None:
             num_samples = self._clip.num_samples(self._bundle.config.front_end.sample_rate)
-            self._converter = TfliteConverter(self._bundle, num_samples, self._calibration)
+            self._converter = TfliteConverter(self._bundle, num_samples, self._calibration, self._folder)
         conversion = self._converter.convert(variant)
         values = metadata.settings(variant=variant, **self._settings)
         content = metadata.with_metadata(conversion.content, self._bundle.labels, values)

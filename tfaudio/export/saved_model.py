@@ -5,7 +5,9 @@ Loading it takes TensorFlow and nothing else, so TensorFlow Serving and a bare `
 
 from __future__ import annotations
 
+import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,9 @@ from tfaudio.audio.framing import windows
 from tfaudio.audio.resample import resample
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
+from tfaudio.export.metadata import LABELS_FILE, SETTINGS_FILE
 from tfaudio.export.parity import Array, Score
 from tfaudio.labels import LabelMap
-
-LABELS_ASSET = "labels.txt"
 
 # Windows scored at a time, so that an hour of audio takes no more memory for its features than a minute.
 _CHUNK = 32
@@ -34,16 +35,16 @@ class Server(tf.Module):
       clip: window and hop; `seconds` None scores every recording whole.
       sample_rate: Hz, of the waveform that the model takes.
       labels: of the scores.
-      labels_file: path of a label file, which becomes an asset.
+      assets: files that travel with the model.
     """
 
     def __init__(
-        self, model: keras.Model, *, clip: ClipConfig, sample_rate: int, labels: LabelMap, labels_file: Path
+        self, model: keras.Model, *, clip: ClipConfig, sample_rate: int, labels: LabelMap, assets: Sequence[Path]
     ) -> None:
         super().__init__(name="tfaudio")
         # Only the variables are tracked: Keras' own objects would put their configuration into the file.
         self.model_variables = [variable.value for variable in model.variables]
-        self.labels_file = tf.saved_model.Asset(str(labels_file))
+        self.assets = [tf.saved_model.Asset(str(file)) for file in assets]
         self._score = lambda waveform: model(waveform, training=False)
         self._clip, self._sample_rate, self._labels = clip, sample_rate, labels
 
@@ -52,16 +53,15 @@ class Server(tf.Module):
         """Scores float32 [batch, samples], at the model's sample rate, of any length; {"scores": [batch, classes]}."""
         if self._clip.seconds is None:
             return {"scores": self._score(waveform)}
-        num_windows = self._num_windows(tf.shape(waveform)[1])
+        batch, num_windows = tf.shape(waveform)[0], self._num_windows(tf.shape(waveform)[1])
         num_samples = self._clip.num_samples(self._sample_rate)
         cut = tf.map_fn(
             lambda row: self._windows(row, num_windows),
-            waveform,
+            tf.pad(waveform, [[0, tf.cast(batch == 0, tf.int32)], [0, 0]]),  # map_fn fails on an empty batch
             fn_output_signature=tf.TensorSpec([None, num_samples], tf.float32),
         )
         scores = self._score_in_chunks(tf.reshape(cut, [-1, num_samples]))
-        # Not -1 for the batch: of an empty batch that could not be told.
-        scores = tf.reshape(scores, [tf.shape(waveform)[0], num_windows, len(self._labels)])
+        scores = tf.reshape(scores, [-1, num_windows, len(self._labels)])[:batch]
         return {"scores": tf.reduce_mean(scores, axis=1)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="wav")])
@@ -107,7 +107,15 @@ class Server(tf.Module):
         return tf.ensure_shape(parts.concat(), shape)
 
 
-def write_saved_model(model: keras.Model, path: Path, *, clip: ClipConfig, sample_rate: int, labels: LabelMap) -> None:
+def write_saved_model(
+    model: keras.Model,
+    path: Path,
+    *,
+    clip: ClipConfig,
+    sample_rate: int,
+    labels: LabelMap,
+    settings: Mapping[str, Any],
+) -> None:
     """Writes a SavedModel with the signatures "serving_default", "waveform" (the same) and "wav".
 
     Args:
@@ -117,14 +125,20 @@ def write_saved_model(model: keras.Model, path: Path, *, clip: ClipConfig, sampl
       clip: window and hop; recordings longer than a window are scored by the mean over their windows.
       sample_rate: Hz, of the waveform that the model takes.
       labels: of the scores; they become the asset labels.txt.
+      settings: from `tfaudio.export.metadata.settings`; they become the asset tfaudio.json.
 
     Raises:
       TfaudioError: if the model holds operators that are not TensorFlow's own.
     """
     with tempfile.TemporaryDirectory() as folder:
-        labels_file = Path(folder) / LABELS_ASSET
-        labels_file.write_text(labels.to_text(), "utf-8")
-        server = Server(model, clip=clip, sample_rate=sample_rate, labels=labels, labels_file=labels_file)
+        texts = {
+            LABELS_FILE: labels.to_text(),
+            SETTINGS_FILE: json.dumps(settings, indent=2, ensure_ascii=False) + "\n",
+        }
+        assets = [Path(folder) / name for name in texts]
+        for file in assets:
+            file.write_text(texts[file.name], "utf-8")
+        server = Server(model, clip=clip, sample_rate=sample_rate, labels=labels, assets=assets)
         signatures = {"serving_default": server.waveform, "waveform": server.waveform, "wav": server.wav}
         tf.saved_model.save(server, str(path), signatures=signatures)
     foreign = sorted(name for name in operators(path) if not hasattr(tf.raw_ops, name))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +44,11 @@ class TfliteConverter:
       bundle: the run.
       num_samples: of the waveform that the file takes.
       calibration: float32 [clips, num_samples], training audio that tells the ranges for int8.
+      folder: for what conversion leaves lying about; the caller removes it.
     """
 
-    def __init__(self, bundle: Bundle, num_samples: int, calibration: npt.NDArray[np.float32]) -> None:
-        self._bundle, self._num_samples, self._calibration = bundle, num_samples, calibration
+    def __init__(self, bundle: Bundle, num_samples: int, calibration: npt.NDArray[np.float32], folder: Path) -> None:
+        self._bundle, self._num_samples, self._calibration, self._folder = bundle, num_samples, calibration, folder
         self._num_classes = len(bundle.labels)
         self._parts: dict[str, bytes] = {}
 
@@ -73,7 +73,9 @@ class TfliteConverter:
         quantize.check_can_be_int8(self._bundle.classifier)
         if len(self._calibration) == 0:
             raise TfaudioError("int8 needs training clips to find the ranges of values; pass some.")
-        return quantize.int8(self._part("float32"), self._calibration_features())
+        float_model = self._part("float32")
+        with _native_messages_hidden():
+            return quantize.int8(float_model, self._calibration_features())
 
     def _calibration_features(self) -> Iterator[npt.NDArray[np.float32]]:
         for clip in self._calibration:
@@ -92,48 +94,60 @@ class TfliteConverter:
             model = keras.Model(waveform, FrontEnd(front_end, self._bundle.normalization)(waveform))
             # Half precision costs the mel bands 0.05 % of their power, but a Fourier matrix its dynamic range.
             half = name == "small_front_end" and front_end.implementation == "rfft"
-            return convert_keras(model, "float16" if half else "float32")
+            return convert_folder(export_static(model, self._folder / name), "float16" if half else "float32")
         if name == "softmax":
             logits = keras.Input((self._num_classes,), name="logits")
-            return convert_keras(keras.Model(logits, keras.layers.Softmax()(logits)), "float32")
-        frames = front_end.num_frames(self._num_samples)
-        shape = (1, int(frames), front_end.num_bins)
-        return convert_keras(self._bundle.unmasked_classifier(), name, shape=shape)
+            model = keras.Model(logits, keras.layers.Softmax()(logits))
+            return convert_folder(export_static(model, self._folder / name), "float32")
+        folder = self._folder / "classifier"
+        if not folder.exists():
+            frames = int(front_end.num_frames(self._num_samples))
+            export_static(self._bundle.unmasked_classifier(), folder, shape=(1, frames, front_end.num_bins))
+        return convert_folder(folder, name)
 
 
-def convert_keras(model: keras.Model, variant: str, *, shape: tuple[int, ...] | None = None) -> bytes:
-    """Converts a Keras model of one input by way of a SavedModel, with a batch of 1 and static shapes.
+def export_static(model: keras.Model, folder: Path, *, shape: tuple[int, ...] | None = None) -> Path:
+    """Writes a Keras model of one input as a SavedModel with a batch of 1, to convert from; returns the folder.
 
     `TFLiteConverter.from_keras_model` kills the process on TensorFlow 2.16 with Keras 3, and conversion from
-    concrete functions with a model gives NaN on 2.21: this way works on all.
+    concrete functions with a model gives NaN on 2.21: the way over a SavedModel works on all.
 
     Args:
       model: with one input and one output.
-      variant: "float32", "float16" or "dynamic_range".
+      folder: to write.
       shape: of the input, where the model leaves more open than the batch.
+    """
+    signature = tf.TensorSpec(shape or (1, *model.inputs[0].shape[1:]), "float32", name=model.inputs[0].name)
+    with _native_messages_hidden():
+        model.export(str(folder), input_signature=[signature], verbose=False)
+    return folder
+
+
+def convert_folder(folder: Path, variant: str) -> bytes:
+    """Converts a SavedModel to TFLite with builtin operators only.
+
+    Args:
+      folder: that `export_static` wrote.
+      variant: "float32", "float16" or "dynamic_range".
 
     Raises:
       TfaudioError: if the converter refuses the model.
     """
-    shape = shape or (1, *model.inputs[0].shape[1:])
-    signature = tf.TensorSpec(shape, "float32", name=model.inputs[0].name)
-    with tempfile.TemporaryDirectory() as folder, _native_messages_hidden():
-        path = str(Path(folder) / "model")
-        model.export(path, input_signature=[signature], verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(path)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if variant != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if variant == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        try:
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if variant != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if variant == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    try:
+        with _native_messages_hidden():
             return bytes(converter.convert())
-        except Exception as error:  # the converter's own exception type is not public
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise TfaudioError(
-                f"TensorFlow {tf.__version__} cannot convert the model '{model.name}' to TFLite ({reason.strip()}); "
-                "use layers that TFLite has."
-            ) from error
+    except Exception as error:  # the converter's own exception type is not public
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise TfaudioError(
+            f"TensorFlow {tf.__version__} cannot convert the {folder.name} to TFLite {variant} ({reason.strip()}); "
+            "use layers that TFLite has."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -122,8 +122,8 @@ class Classifier:
 
     Example:
 
-    >>> classifier = Classifier("model_int8.tflite")  # doctest: +SKIP
-    >>> classifier.classify("dog.wav").top(3)  # doctest: +SKIP
+        classifier = Classifier("model_int8.tflite")
+        classifier.classify("dog.wav").top(3)
     """
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
@@ -219,9 +219,10 @@ class Classifier:
     def windows(self, file: str | os.PathLike[str] | IO[bytes]) -> Iterator[Prediction]:
         """Yields one prediction a window while the recording is being read; for long ones."""
         windows = read_windows(file, sample_rate=self.sample_rate, clip=self.metadata.clip)
-        return classify_windows(windows, self._score_batch, labels=self.labels, sample_rate=self.sample_rate)
+        return classify_windows(windows, self.score_batch, labels=self.labels, sample_rate=self.sample_rate)
 
-    def _score_batch(self, waveforms: Array) -> Array:
+    def score_batch(self, waveforms: Array) -> Array:
+        """Scores windows one after the other: float32 [batch, num_samples] to [batch, classes]."""
         return np.stack([self.scores(waveform) for waveform in waveforms])
 
 

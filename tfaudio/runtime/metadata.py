@@ -29,7 +29,7 @@ class ModelMetadata:
       front_end: what the file computes from the waveform, and at which sample rate.
       clip: the window that the file takes, and how recordings are cut into such windows.
       model: name of the architecture.
-      variant: "float32", "float16", "dynamic_range" or "int8".
+      variant: "float32", "float16", "dynamic_range", "int8" or, of a SavedModel, "saved_model".
       score_activation: "softmax": the scores of a window sum to one.
       tfaudio_version: that wrote the file.
       dataset: name of the data set that the model was trained on, where known.
@@ -64,6 +64,26 @@ def read_metadata(path: str | os.PathLike[str]) -> ModelMetadata:
       TfaudioError: if there is no such file, or it is no TFLite file, cut short, damaged, or not from this package.
     """
     return parse_metadata(read_model_file(path), str(path))
+
+
+def read_settings_folder(folder: str | os.PathLike[str]) -> ModelMetadata:
+    """Reads the labels and settings that travel beside a SavedModel, in its folder `assets`.
+
+    Raises:
+      TfaudioError: if they are not there, damaged, or from a later version.
+    """
+    folder = Path(folder)
+    try:
+        settings = json.loads((folder / _SETTINGS_FILE).read_text("utf-8"))
+        labels = LabelMap.from_text((folder / _LABELS_FILE).read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise TfaudioError(
+            f"{folder} has no {Path(str(error.filename)).name}: this SavedModel is not from tfaudio or is incomplete; "
+            f"{_EXPORT_AGAIN}."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise TfaudioError(f"The settings in {folder} cannot be read ({error}); {_EXPORT_AGAIN}.") from error
+    return _metadata(settings, labels, str(folder))
 
 
 def read_model_file(path: str | os.PathLike[str]) -> bytes:

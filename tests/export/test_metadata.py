@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import pytest
+from flatbuffers.table import Table
+from tensorflow.lite.python import schema_py_generated as schema
+
+import tfaudio
+from tests.export.small_runs import FRONT_END, LABELS, SAMPLE_RATE, Exported
+from tfaudio.config import ClipConfig
+from tfaudio.export import metadata
+from tfaudio.export.report import TFLITE_VARIANTS
+from tfaudio.runtime.metadata import parse_metadata, read_metadata, read_settings_folder
+
+
+class Reader:
+    """Reads a table by the slots of metadata_schema.fbs, with nothing of the writer's."""
+
+    def __init__(self, buffer: bytes, position: int) -> None:
+        self.table = Table(buffer, position)
+
+    def _field(self, slot: int) -> int:
+        offset: int = self.table.Offset(4 + 2 * slot)
+        return offset and offset + self.table.Pos
+
+    def text(self, slot: int) -> str:
+        return self.table.String(self._field(slot)).decode()
+
+    def child(self, slot: int) -> Reader:
+        return Reader(self.table.Bytes, self.table.Indirect(self._field(slot)))
+
+    def children(self, slot: int) -> list[Reader]:
+        offset = self.table.Offset(4 + 2 * slot)
+        start = self.table.Vector(offset)
+        return [
+            Reader(self.table.Bytes, self.table.Indirect(start + 4 * i)) for i in range(self.table.VectorLen(offset))
+        ]
+
+    def byte(self, slot: int) -> int:
+        return self.table.Bytes[self._field(slot)] if self._field(slot) else 0
+
+    def number(self, slot: int) -> int:
+        return int.from_bytes(self.table.Bytes[self._field(slot) : self._field(slot) + 4], "little")
+
+
+def mediapipe_metadata_of(content: bytes) -> Reader:
+    model = schema.Model.GetRootAsModel(content, 0)
+    entries = [model.Metadata(i) for i in range(model.MetadataLength())]
+    (index,) = [entry.Buffer() for entry in entries if entry.Name() == b"TFLITE_METADATA"]
+    buffer = model.Buffers(index).DataAsNumpy().tobytes()
+    assert buffer[4:8] == b"M001"
+    return Reader(buffer, int.from_bytes(buffer[:4], "little"))
+
+
+@pytest.mark.parametrize("variant", TFLITE_VARIANTS)
+def test_mediapipe_finds_rate_channels_and_labels(cnn: Exported, variant: str) -> None:
+    root = mediapipe_metadata_of(cnn.content(variant))
+    assert (root.text(0), root.text(2), root.text(7)) == ("tfaudio", tfaudio.__version__, "1.3.0")
+    assert variant in root.text(1)
+    (graph,) = root.children(3)
+    (waveform,), (scores,) = graph.children(2), graph.children(3)
+    content = waveform.child(3)
+    assert content.byte(0) == 4  # AudioProperties
+    assert (content.child(1).number(0), content.child(1).number(1)) == (SAMPLE_RATE, 1)
+    assert scores.child(3).byte(0) == 1  # FeatureProperties
+    (labels,) = scores.children(6)
+    assert (labels.text(0), labels.byte(2)) == ("labels.txt", 2)  # TENSOR_AXIS_LABELS
+    assert [file.text(0) for file in root.children(6)] == ["tfaudio.json"]
+
+
+def test_associated_files_lie_uncompressed_behind_the_model(cnn: Exported) -> None:
+    with zipfile.ZipFile(io.BytesIO(cnn.content("int8"))) as archive:
+        assert archive.read("labels.txt").decode() == "".join(f"{name}\n" for name in LABELS)
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
+        settings: dict[str, Any] = json.loads(archive.read("tfaudio.json"))
+    assert settings["front_end"] == FRONT_END.to_dict()
+    assert (settings["variant"], settings["model"], settings["num_labels"]) == ("int8", "cnn", len(LABELS))
+
+
+@pytest.mark.parametrize("variant", TFLITE_VARIANTS)
+def test_the_device_reads_back_what_was_written(run: Exported, variant: str) -> None:
+    found = read_metadata(run.report.paths[variant])
+    assert (found.labels, found.front_end, found.clip) == (LABELS, FRONT_END, ClipConfig(seconds=1.0))
+    assert (found.model, found.variant) == (run.bundle.config.model.name, variant)
+    assert (found.dataset, found.dataset_fingerprint) == (run.bundle.config.data.dataset, "0123abcd")
+    assert (found.sample_rate, found.num_samples, found.score_activation) == (SAMPLE_RATE, SAMPLE_RATE, "softmax")
+
+
+def test_the_saved_model_carries_the_same(cnn: Exported) -> None:
+    found = read_settings_folder(cnn.report.paths["saved_model"] / "assets")
+    assert found == parse_metadata(cnn.content("float32"), "x").__class__(
+        **{**vars(read_metadata(cnn.report.paths["float32"])), "variant": "saved_model"}
+    )
+
+
+def test_the_same_input_gives_the_same_bytes(cnn: Exported) -> None:
+    values = metadata.settings(
+        front_end=FRONT_END, clip=ClipConfig(seconds=1.0), labels=LABELS, model="cnn", variant="float32"
+    )
+    plain = cnn.content("float32")
+    assert metadata.with_metadata(plain, LABELS, values) == metadata.with_metadata(plain, LABELS, values)
