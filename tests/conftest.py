@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfaudio.config import RunConfig
 
 # Before anything imports TensorFlow, Keras or Matplotlib, each of which reads its own only once.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -31,8 +35,38 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data sets (esc10, fsdd, ...): `TFAUDIO_TEST_DATA`, or shared/data beside the checkout."""
-    folder = Path(os.environ.get("TFAUDIO_TEST_DATA", ROOT.parent / "shared" / "data"))
+    """The folder of real data sets (esc10, fsdd, ...): `TFAUDIO_DATA_DIR`, or shared/data beside the checkout."""
+    folder = Path(os.environ.get("TFAUDIO_DATA_DIR", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip("no real recordings here: set TFAUDIO_TEST_DATA to a folder that holds esc10 and fsdd")
+        pytest.skip("no real recordings here: set TFAUDIO_DATA_DIR to a folder that holds esc10 and fsdd")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten kinds of sound, ten clips of half a second each, with folds and a manifest."""
+    from tfaudio.data.synthetic import write_synthetic
+
+    return write_synthetic(tmp_path_factory.mktemp("data") / "small", clips_per_class=10, seconds=0.5)
+
+
+@pytest.fixture(scope="session")
+def small_config(small_data: Path) -> RunConfig:
+    """Settings under which training on the small data takes seconds."""
+    from tfaudio.config import RunConfig
+
+    return RunConfig().override(
+        {
+            "data.dataset": "manifest",
+            "data.data_dir": str(small_data / "manifest.csv"),
+            "data.test_fold": 1,
+            "front_end.frame_length": 512,
+            "front_end.frame_step": 256,
+            "front_end.fft_length": 512,
+            "front_end.num_mel_bins": 32,
+            "clip.seconds": 0.5,
+            "model.options": {"filters": [8, 16]},
+            "training.epochs": 3,
+            "training.batch_size": 16,
+        }
+    )

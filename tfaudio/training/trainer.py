@@ -97,7 +97,8 @@ def train(
             )
         bundle.write_config(run_dir, config)
         keeper = RunKeeper(run_dir, patience=config.training.early_stopping_patience)
-        first_epoch = keeper.attach(classifier, resume=resume)
+        with strategy.scope():  # the optimiser's variables are made here
+            first_epoch = keeper.attach(classifier, resume=resume)
         if first_epoch < config.training.epochs and not keeper.should_stop():
             weights = class_weights(targets[chosen], len(labels)) if config.training.class_weights else None
             classifier.fit(

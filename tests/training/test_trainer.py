@@ -1,0 +1,233 @@
+"""Training: reproducible, resumable, and honest about what it chose by."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+
+from tfaudio import bundle
+from tfaudio.bundle import load_bundle
+from tfaudio.config import TrainingConfig
+from tfaudio.data.labelled import read_labelled_data
+from tfaudio.errors import TfaudioError
+from tfaudio.evaluation.evaluate import evaluate
+from tfaudio.training import trainer
+from tfaudio.training.optimizer import make_optimizer
+from tfaudio.training.strategy import check_batch, make_strategy
+from tfaudio.training.trainer import class_weights, train
+
+
+def _weights(run: bundle.Bundle) -> list[np.ndarray]:
+    return [np.array(w) for w in run.classifier.weights]
+
+
+def _assert_same(left: bundle.Bundle, right: bundle.Bundle) -> None:
+    for a, b, variable in zip(_weights(left), _weights(right), left.classifier.weights, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=variable.path)
+
+
+def _quiet(line: str) -> None:
+    del line
+
+
+class _Killed(BaseException):
+    """Stands for a process that ends in the middle of an epoch."""
+
+
+@pytest.fixture(scope="module")
+def data(small_config):
+    return read_labelled_data(small_config, progress=False)
+
+
+@pytest.fixture(scope="module")
+def finished(small_config, data, tmp_path_factory):
+    return train(small_config, tmp_path_factory.mktemp("run") / "run", data=data, progress=False, log=_quiet)
+
+
+def test_a_seed_makes_two_runs_equal_whatever_the_parallelism(small_config, data, finished, tmp_path):
+    config = small_config.override({"data.parallel_calls": 1})
+    _assert_same(train(config, tmp_path / "again", data=data, progress=False, log=_quiet), finished)
+
+
+def test_another_seed_makes_another_run(small_config, data, finished, tmp_path):
+    config = small_config.override({"training.seed": 1})
+    other = train(config, tmp_path / "other", data=data, progress=False, log=_quiet)
+    assert any((a != b).any() for a, b in zip(_weights(other), _weights(finished), strict=True))
+
+
+@pytest.mark.parametrize("killed_after_steps", [2, 5, 9])
+def test_a_killed_run_resumes_to_the_same_weights(
+    small_config, data, finished, tmp_path, monkeypatch, killed_after_steps
+):
+    class Killer(keras.callbacks.Callback):
+        steps = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.steps += 1
+            if self.steps == killed_after_steps:
+                raise _Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "ProgressBar", lambda epochs: Killer())
+        with pytest.raises(_Killed):
+            train(small_config, tmp_path / "run", data=data, log=_quiet)
+    with pytest.raises(TfaudioError, match="--resume"):
+        load_bundle(tmp_path / "run")
+    resumed = train(small_config, tmp_path / "run", data=data, resume=True, progress=False, log=_quiet)
+    _assert_same(resumed, finished)
+    rows = list(csv.DictReader((tmp_path / "run" / bundle.HISTORY).open()))
+    assert [float(row["epoch"]) for row in rows] == [1, 2, 3]
+
+
+def test_resuming_a_finished_run_changes_nothing(small_config, data, finished):
+    again = train(small_config, finished.path, data=data, resume=True, progress=False, log=_quiet)
+    _assert_same(again, finished)
+
+
+def test_resuming_with_other_settings_is_refused(small_config, data, finished):
+    config = small_config.override({"training.learning_rate": 0.5})
+    with pytest.raises(TfaudioError, match=r"training\.learning_rate"):
+        train(config, finished.path, data=data, resume=True, log=_quiet)
+
+
+def test_nothing_is_overwritten_unasked(small_config, data, finished):
+    with pytest.raises(TfaudioError, match="--overwrite"):
+        train(small_config, finished.path, data=data, log=_quiet)
+
+
+def test_the_run_folder_says_what_was_trained_on(small_config, data, finished):
+    split = json.loads((finished.path / bundle.SPLIT).read_text())
+    assert split["fingerprint"] == data.spec.fingerprint()
+    assert len(split["train"]) == 80
+    assert len(split["test"]) == 20
+    assert not set(split["train"]) & set(split["test"])
+    again = load_bundle(finished.path)
+    assert again.config == small_config
+    assert again.labels == data.spec.labels
+    features = np.random.default_rng(0).normal(size=(2, 30, 32)).astype(np.float32)
+    np.testing.assert_array_equal(again.classifier(features), finished.classifier(features))
+
+
+def test_evaluation_reads_its_own_data_and_agrees(data, finished):
+    fresh = evaluate(finished.path, progress=False)
+    np.testing.assert_allclose(fresh.scores, evaluate(finished, data=data).scores, atol=1e-6)
+    assert fresh.metrics.num_clips == 20
+    expected = np.mean([finished.labels[i] == clip.label for i, clip in zip(fresh.scores.argmax(1), fresh.clips)])
+    assert fresh.metrics.accuracy == pytest.approx(expected)
+
+
+def test_changed_data_are_noticed(small_config, small_data, finished, tmp_path):
+    lines = (small_data / "manifest.csv").read_text().splitlines()
+    (small_data / "shorter.csv").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(TfaudioError, match="has changed since this run was trained"):
+        evaluate(finished.moved_data(str(small_data / "shorter.csv")), progress=False)
+
+
+def test_validation_chooses_the_epoch_and_stops_early(small_config, data, tmp_path):
+    config = small_config.override(
+        {"data.validation_fraction": 0.2, "training.early_stopping_patience": 2, "training.epochs": 12,
+         "training.learning_rate": 0.05, "training.warmup_fraction": 0.0}
+    )  # fmt: skip
+    run = train(config, tmp_path / "run", data=data, progress=False, log=_quiet)
+    losses = [float(r["val_loss"]) for r in csv.DictReader((run.path / bundle.HISTORY).open())]
+    best = int(np.argmin(losses))
+    assert len(losses) == min(12, best + 1 + 2)
+    twin = load_bundle(run.path)
+    twin.classifier.load_weights(run.path / bundle.CHECKPOINTS / "best.weights.h5")
+    _assert_same(twin, run)
+
+
+def test_recordings_of_any_length_train_under_a_mask(small_config, data, tmp_path):
+    config = small_config.override({"clip.seconds": None, "training.epochs": 1})
+    run = train(config, tmp_path / "run", data=data, progress=False, log=_quiet)
+    assert set(run.classifier.input) == {"features", "mask"}
+    scores = evaluate(run, data=data).scores
+    np.testing.assert_allclose(scores.sum(axis=1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"training.class_weights": True, "training.average_decay": 0.9},
+        {"training.mixed_precision": True},
+        {"training.strategy": "cpu", "data.memory_gigabytes": 0.0, "model.name": "attention", "model.options": {}},
+    ],
+)
+def test_other_settings_train(small_config, data, tmp_path, overrides):
+    config = small_config.override({"training.epochs": 1, **overrides})
+    if "data.memory_gigabytes" in overrides:
+        data = read_labelled_data(config, progress=False)
+        assert data.recordings.samples is None
+    run = train(config, tmp_path / "run", data=data, progress=False, tensorboard=True, log=_quiet)
+    assert keras.config.dtype_policy().name == "float32"
+    assert np.isfinite(evaluate(run, data=data).scores).all()
+    assert list((run.path / bundle.TENSORBOARD).rglob("events.*"))
+
+
+def test_mirrored_training_equals_that_on_one_device(small_config, tmp_path):
+    """Two logical CPUs against one, in a process of their own: devices cannot be split later.
+
+    Without dropout, whose masks depend on the number of replicas. Compared by their losses: Adam turns the last digit
+    of a gradient near zero into a whole step.
+    """
+    config = small_config.override({"training.epochs": 2, "model.options.dropout": 0.0})
+    (tmp_path / "config.json").write_text(config.to_json())
+    script = textwrap.dedent(
+        """
+        import sys, numpy as np, tensorflow as tf
+        from tfaudio.config import RunConfig
+        from tfaudio.training.trainer import train
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        config = RunConfig.from_json(open(sys.argv[1] + "/config.json").read())
+        runs = [
+            train(config.override({"training.strategy": name}), f"{sys.argv[1]}/{name}", progress=False, log=lambda _: None)
+            for name in ("cpu", "mirrored")
+        ]
+        one, two = (np.loadtxt(run.path / "history.csv", delimiter=",", skiprows=1) for run in runs)
+        print("histories", one, two)
+        assert len(tf.config.list_logical_devices("CPU")) == 2
+        np.testing.assert_allclose(one, two, rtol=2e-3)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "histories" in done.stdout
+
+
+def test_strategies_that_cannot_work_say_so():
+    strategy = make_strategy("mirrored")
+    check_batch(8 * strategy.num_replicas_in_sync, strategy)
+    with pytest.raises(TfaudioError, match="one host"):
+        make_strategy("multi_worker")
+
+    class Three:
+        num_replicas_in_sync = 3
+
+    with pytest.raises(TfaudioError, match="multiple of 3"):
+        check_batch(32, Three())
+
+
+def test_the_rate_rises_and_falls():
+    optimizer = make_optimizer(TrainingConfig(learning_rate=1e-2, warmup_fraction=0.1), total_steps=100)
+    rates = [float(optimizer._learning_rate(step)) for step in range(101)]
+    assert rates[0] == 0
+    assert rates[10] == pytest.approx(1e-2)
+    assert rates[55] == pytest.approx(5e-3, rel=1e-3)
+    assert rates[100] == pytest.approx(0, abs=1e-9)
+    assert np.all(np.diff(rates[:11]) > 0)
+    assert np.all(np.diff(rates[10:]) < 0)
+
+
+def test_class_weights_even_out_the_classes():
+    targets = np.array([0] * 6 + [2] * 2)
+    weights = class_weights(targets, 3)
+    assert weights[targets].mean() == pytest.approx(1.0)
+    assert 6 * weights[0] == pytest.approx(2 * weights[2])

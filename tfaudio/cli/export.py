@@ -1,0 +1,164 @@
+"""`tfaudio export`: a run to the files that devices and servers take, gated on its test recordings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from tfaudio.cli import refuse_arguments
+from tfaudio.errors import TfaudioError
+from tfaudio.export.report import FORMATS, GateConfig, check_formats
+from tfaudio.files import refuse_existing, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfaudio.export.report import ExportReport
+
+USAGE = """tfaudio export --run_dir=RUN --output_dir=OUT [--formats=...] [flags]
+
+Writes the run as a SavedModel (saved_model/1, for TensorFlow Serving) and as .tflite files (for phones, Raspberry Pi
+and browsers). Each takes raw audio and carries its front end, labels and settings. All are compared with the Keras
+model on the run's test recordings; one that falls too far behind is not written, and the command exits with 1.
+
+A folder that `tfaudio train --folds=...` wrote is exported fold by fold, and the accuracies are averaged.
+
+  tfaudio export --run_dir=runs/birds --output_dir=export/birds
+"""
+
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    flags.DEFINE_string("run_dir", None, "Run folder to export.", flag_values=flag_values)
+    flags.DEFINE_string("output_dir", None, "Folder to write to.", flag_values=flag_values)
+    flags.DEFINE_list("formats", list(FORMATS), f"Any of {', '.join(FORMATS)}.", flag_values=flag_values)
+    flags.DEFINE_integer(
+        "calibration_clips", 200, "Training clips that tell int8's ranges.", flag_values=flag_values, lower_bound=1
+    )
+    flags.DEFINE_float(
+        "max_accuracy_drop", None, "Accuracy that a file may lose and still be written.", flag_values=flag_values
+    )
+    flags.DEFINE_float(
+        "min_agreement", None, "Share of clips that must get Keras' label.", flag_values=flag_values
+    )
+    flags.DEFINE_float(
+        "clip_seconds", None, "Length of audio that a file takes, for runs that take any.", flag_values=flag_values
+    )
+    flags.DEFINE_string("data_dir", None, "Where the data set lies now, if it was moved.", flag_values=flag_values)
+    flags.DEFINE_string("json", None, "Also write the report here.", flag_values=flag_values)
+    flags.DEFINE_boolean("overwrite", False, "Replace an earlier export.", flag_values=flag_values)
+    flags.mark_flag_as_required("run_dir", flag_values)
+    flags.mark_flag_as_required("output_dir", flag_values)
+
+
+def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
+    """Exports and reports; 1 if a format was withheld."""
+    refuse_arguments(arguments)
+    formats = check_formats(flag_values.formats)
+    thresholds = {
+        name: flag_values[name].value
+        for name in ("max_accuracy_drop", "min_agreement")
+        if flag_values[name].value is not None
+    }
+    gate = GateConfig().replace(**thresholds)
+    run_dir, output_dir = Path(flag_values.run_dir), Path(flag_values.output_dir)
+    from tfaudio.bundle import CONFIG, is_run_folder, read_config
+
+    folds = [] if is_run_folder(run_dir) else sorted(path.parent for path in run_dir.glob(f"fold_*/{CONFIG}"))
+    for path in folds or [run_dir]:
+        read_config(path)
+    refuse_existing(output_dir, overwrite=flag_values.overwrite)
+    if flag_values.json:
+        refuse_existing(flag_values.json, overwrite=flag_values.overwrite)
+
+    reports = {}
+    for path in folds or [run_dir]:
+        target = output_dir / path.name if folds else output_dir
+        reports[path.name] = _export(path, target, formats, gate, flag_values)
+        print(reports[path.name].to_text(), end="", flush=True)
+    document: dict[str, Any]
+    if folds:
+        document = _summary(reports)
+        write_json(output_dir / "report.json", document)
+        for name, accuracy in document["mean_accuracy"].items():
+            print(f"mean over {len(folds)} folds: {name:<14} {accuracy:.4f}")
+    else:
+        document = reports[run_dir.name].to_dict()
+    if flag_values.json:
+        write_json(flag_values.json, document)
+    print(f"exported to {output_dir}")
+    return 1 if any(report.failed for report in reports.values()) else 0
+
+
+def _export(
+    run_dir: Path, output_dir: Path, formats: tuple[str, ...], gate: GateConfig, flag_values: flags.FlagValues
+) -> ExportReport:
+    import numpy as np
+
+    from tfaudio.bundle import load_bundle, read_split
+    from tfaudio.data.labelled import read_labelled_data, split_of
+    from tfaudio.data.pipeline import Pipeline
+    from tfaudio.data.split import Split
+    from tfaudio.export.artifact import export_run
+
+    bundle = load_bundle(run_dir)
+    if flag_values.data_dir:
+        bundle = bundle.moved_data(flag_values.data_dir)
+
+    def wanted(split: Split) -> tuple[Any, ...]:
+        # Evenly spread: clips are sorted by path, so that each class and each fold has its share.
+        count = min(flag_values.calibration_clips, len(split.train))
+        chosen = np.linspace(0, len(split.train) - 1, count).round().astype(int)
+        return (*(split.train[index] for index in chosen), *split.test)
+
+    fingerprint = read_split(run_dir).get("fingerprint")
+    data = read_labelled_data(bundle.config, clips=wanted, expect_fingerprint=fingerprint)
+    split = split_of(bundle.config, data.spec)
+    targets = data.targets(bundle.labels)
+    config = bundle.config
+    if flag_values.clip_seconds is not None:
+        config = config.override({"clip.seconds": flag_values.clip_seconds})
+    pipeline = Pipeline(data.recordings, targets, len(bundle.labels), config, bundle.normalization)
+    calibration = data.recordings.select(split.train)
+    test = data.recordings.select(split.test)
+    if not len(calibration):
+        raise TfaudioError("None of the training recordings can be used to calibrate with; mend them.")
+
+    def test_windows() -> Iterator[np.ndarray]:
+        for index in test:
+            yield from pipeline.waveform_windows(int(index))
+
+    counts = [len(pipeline.waveform_windows(int(index))) for index in test]
+    clips = [pipeline.waveform_windows(int(index))[0] for index in calibration]
+    if config.clip.seconds is None:  # of unequal length; only the SavedModel takes them so
+        clips = clips[:1]
+    return export_run(
+        bundle,
+        formats=formats,
+        output_dir=output_dir,
+        calibration=np.stack(clips),
+        calibration_names=[data.spec.relative_path(data.recordings.clips[int(i)]) for i in calibration],
+        test_waveforms=test_windows(),
+        test_targets=np.repeat(targets[test], counts).tolist(),
+        gate=gate,
+        overwrite=flag_values.overwrite,
+        clip_seconds=flag_values.clip_seconds,
+        dataset_fingerprint=fingerprint,
+        progress=lambda line: print(f"{run_dir.name}: {line}", file=sys.stderr),
+    )
+
+
+def _summary(reports: dict[str, ExportReport]) -> dict[str, Any]:
+    """Joins the reports of the folds of one cross-validation."""
+    names = [report.name for report in next(iter(reports.values())).formats]
+    accuracies: dict[str, float] = {"keras": fmean(r.keras_accuracy or 0.0 for r in reports.values())}
+    for name in names:
+        found = [f.accuracy for r in reports.values() for f in r.formats if f.name == name and f.accuracy is not None]
+        if len(found) == len(reports):
+            accuracies[name] = fmean(found)
+    return {"mean_accuracy": accuracies, "folds": {name: report.to_dict() for name, report in reports.items()}}

@@ -1,0 +1,97 @@
+"""`tfaudio info`: what a run folder or an exported model holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from tfaudio.cli import UsageError
+from tfaudio.errors import TfaudioError
+
+USAGE = """tfaudio info MODEL [--json]
+
+Shows what a .tflite file, a SavedModel or a run folder says of itself: labels, sample rate, window, front end,
+model, and for a run its data and figures.
+"""
+
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    flags.DEFINE_boolean("json", False, "Print JSON.", flag_values=flag_values)
+
+
+def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
+    """Prints what is there."""
+    if len(arguments) != 1:
+        raise UsageError("Name one .tflite file, SavedModel or run folder.")
+    facts = describe(Path(arguments[0]))
+    if flag_values.json:
+        print(json.dumps(facts, ensure_ascii=False))
+        return 0
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k}={v}" for k, v in value.items() if v not in (None, {}))
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
+        print(f"{key:<14} {value}")
+    return 0
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Returns what a model says of itself, ready for JSON; takes no TensorFlow.
+
+    Raises:
+      TfaudioError: if nothing usable lies there.
+    """
+    from tfaudio.bundle import is_run_folder
+    from tfaudio.cli.models import find_saved_model
+
+    if not path.exists():
+        raise TfaudioError(f"There is no model {path}; name a .tflite file, a SavedModel or a run folder.")
+    if path.is_file():
+        from tfaudio.runtime.metadata import read_metadata
+
+        return {"kind": "tflite", "bytes": path.stat().st_size, **_of_metadata(read_metadata(path))}
+    saved_model = find_saved_model(path)
+    if saved_model is not None:
+        from tfaudio.runtime.metadata import read_settings_folder
+
+        return {"kind": "saved_model", **_of_metadata(read_settings_folder(saved_model / "assets"))}
+    if is_run_folder(path):
+        return _of_run(path)
+    raise TfaudioError(f"{path} holds neither a run (config.json) nor a SavedModel (saved_model.pb); name one.")
+
+
+def _of_metadata(metadata: Any) -> dict[str, Any]:
+    return {
+        "model": metadata.model,
+        "variant": metadata.variant,
+        "labels": list(metadata.labels),
+        "sample_rate": metadata.sample_rate,
+        "clip": metadata.clip.to_dict(),
+        "front_end": metadata.front_end.to_dict(),
+        "dataset": metadata.dataset,
+        "fingerprint": metadata.dataset_fingerprint,
+        "tfaudio": metadata.tfaudio_version,
+    }
+
+
+def _of_run(path: Path) -> dict[str, Any]:
+    from tfaudio import bundle
+
+    config = bundle.read_config(path)
+    facts: dict[str, Any] = {"kind": "run", "trained": (path / bundle.WEIGHTS).is_file(), **config.to_dict()}
+    if (path / bundle.LABELS).is_file():
+        facts["labels"] = (path / bundle.LABELS).read_text("utf-8").splitlines()
+    split = bundle.read_split(path)
+    if split:
+        facts["split"] = {"rule": split["rule"], **{part: len(split[part]) for part in ("train", "validation", "test")}}
+    if (path / bundle.METRICS).is_file():
+        metrics = json.loads((path / bundle.METRICS).read_text("utf-8"))
+        facts["metrics"] = {
+            key: metrics[key] for key in ("accuracy", "balanced_accuracy", "macro_f1", "mean_average_precision")
+        }
+    return facts

@@ -1,0 +1,84 @@
+"""Opening whatever `--model` names: a .tflite file, a SavedModel or a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfaudio.bundle import is_run_folder
+from tfaudio.config import ClipConfig
+from tfaudio.errors import TfaudioError
+from tfaudio.labels import LabelMap
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A classifier of waveforms, whatever it runs on.
+
+    Args:
+      labels: of the scores.
+      sample_rate: Hz, of the waveforms.
+      clip: how recordings are cut into windows.
+      score_batch: float32 [batch, samples] to scores [batch, classes].
+      batch_size: windows to score at a time.
+    """
+
+    labels: LabelMap
+    sample_rate: int
+    clip: ClipConfig
+    score_batch: Callable[[np.ndarray], np.ndarray]
+    batch_size: int
+
+
+_BATCH_SIZE = 16
+
+
+def find_saved_model(path: Path) -> Path | None:
+    """Returns the SavedModel that a folder is, or holds in a numbered subfolder as servers want it; None if neither."""
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = sorted((p.parent for p in path.glob("*/saved_model.pb") if p.parent.name.isdigit()), key=_version)
+    return versions[-1] if versions else None
+
+
+def _version(path: Path) -> int:
+    return int(path.name)
+
+
+def open_model(name: str, *, threads: int = 1) -> OpenModel:
+    """Opens a model by what lies at its path. A .tflite file takes no TensorFlow.
+
+    Raises:
+      TfaudioError: if nothing usable lies there.
+    """
+    path = Path(name)
+    if not path.exists():
+        raise TfaudioError(f"There is no model {path}; name a .tflite file, a SavedModel or a run folder.")
+    if path.is_file():
+        from tfaudio.runtime.classifier import Classifier
+
+        classifier = Classifier(path, num_threads=threads)
+        return OpenModel(
+            classifier.labels, classifier.sample_rate, classifier.metadata.clip, classifier.score_batch, batch_size=1
+        )
+    saved_model = find_saved_model(path)
+    if saved_model is not None:
+        from tfaudio.export.saved_model import load_score, read_settings
+
+        metadata = read_settings(saved_model)
+        batch_size = 1 if metadata.clip.seconds is None else _BATCH_SIZE
+        return OpenModel(metadata.labels, metadata.sample_rate, metadata.clip, load_score(saved_model), batch_size)
+    if not is_run_folder(path):
+        raise TfaudioError(f"{path} holds neither a run (config.json) nor a SavedModel (saved_model.pb); name one.")
+
+    from tfaudio.bundle import load_bundle
+
+    bundle = load_bundle(path)
+    clip, rate = bundle.config.clip, bundle.config.front_end.sample_rate
+    model = bundle.end_to_end(None if clip.seconds is None else clip.num_samples(rate))
+    return OpenModel(
+        bundle.labels, rate, clip, model.predict_on_batch, batch_size=1 if clip.seconds is None else _BATCH_SIZE
+    )

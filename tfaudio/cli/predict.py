@@ -1,0 +1,159 @@
+"""`tfaudio predict`: classify files, folders or standard input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from absl import flags
+
+from tfaudio.cli import UsageError
+from tfaudio.errors import TfaudioError
+
+USAGE = """tfaudio predict --model=MODEL FILE_OR_FOLDER... [flags]
+
+Classifies recordings of any format, rate and length. MODEL is a .tflite file, a SavedModel folder or a run folder;
+labels, rate and window length come from it. A folder is searched for recordings; `-` reads one from standard input.
+A long recording is read piece by piece; its score is the mean over its windows, or, with --per_window, each window
+is told on its own.
+
+  tfaudio predict --model=export/model_int8.tflite recordings --format=csv > labels.csv
+"""
+
+_FORMATS = ("table", "csv", "jsonl")
+
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    flags.DEFINE_string("model", None, "The .tflite file, SavedModel or run folder.", flag_values=flag_values)
+    flags.DEFINE_enum("format", "table", _FORMATS, "What to print.", flag_values=flag_values)
+    flags.DEFINE_integer("top", 1, "Labels to show for each recording.", flag_values=flag_values, lower_bound=1)
+    flags.DEFINE_boolean("per_window", False, "One row a window instead of one a recording.", flag_values=flag_values)
+    flags.DEFINE_integer("threads", 1, "Threads of the TFLite interpreter.", flag_values=flag_values, lower_bound=1)
+    flags.mark_flag_as_required("model", flag_values)
+
+
+def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
+    """Classifies and prints; 1 if a recording could not be read."""
+    if not arguments:
+        raise UsageError("Name at least one file or folder to classify, or `-` for standard input.")
+    files = list(_expand(arguments))
+
+    from tqdm import tqdm
+
+    from tfaudio.cli.models import open_model
+    from tfaudio.runtime.audio import duration_seconds, read_windows
+    from tfaudio.runtime.classifier import average, classify_windows
+
+    model = open_model(flag_values.model, threads=flag_values.threads)
+    writer = _WRITERS[flag_values.format](top=flag_values.top, per_window=flag_values.per_window)
+    durations = [None if name == "-" else duration_seconds(name) for name in files]
+    total = None if None in durations else sum(d for d in durations if d)
+    failures = 0
+    with tqdm(total=total, unit="s", desc="classifying", disable=None, unit_scale=True, leave=False) as bar:
+        for name in files:
+            source: str | IO[bytes] = sys.stdin.buffer if name == "-" else name
+
+            def windows(source: str | IO[bytes] = source) -> Iterator[tuple[float, Any]]:
+                heard = 0.0
+                for start, window in read_windows(source, sample_rate=model.sample_rate, clip=model.clip):
+                    yield start, window
+                    end = start + len(window) / model.sample_rate
+                    bar.update(round(end - heard, 3))
+                    heard = end
+
+            try:
+                predictions = classify_windows(
+                    windows(),
+                    model.score_batch,
+                    labels=model.labels,
+                    sample_rate=model.sample_rate,
+                    batch_size=model.batch_size,
+                )
+                for prediction in predictions if flag_values.per_window else [average(predictions)]:
+                    writer.write(name, prediction)
+            except TfaudioError as error:
+                failures += 1
+                bar.clear()
+                print(f"tfaudio predict: {error}", file=sys.stderr)
+    if failures:
+        print(f"tfaudio predict: {failures} of {len(files)} recordings could not be classified.", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _expand(arguments: list[str]) -> Iterator[str]:
+    from tfaudio.data.spec import AUDIO_EXTENSIONS
+
+    for argument in arguments:
+        path = Path(argument)
+        if argument == "-":
+            yield argument
+        elif path.is_dir():
+            found = sorted(
+                str(p) for p in path.rglob("*") if p.suffix.lower() in AUDIO_EXTENSIONS and not p.name.startswith(".")
+            )
+            if not found:
+                raise TfaudioError(f"The folder {path} holds no recordings; name files, or another folder.")
+            yield from found
+        elif path.exists() or path.is_symlink():
+            yield argument
+        else:
+            raise TfaudioError(f"There is no file or folder {path}; check the name.")
+
+
+class _Table:
+    """Columns for people; names are not cut, so that they can be copied."""
+
+    def __init__(self, *, top: int, per_window: bool) -> None:
+        self._top, self._per_window = top, per_window
+
+    def write(self, name: str, prediction: Any) -> None:
+        best = "  ".join(f"{label} {score:.1%}" for label, score in prediction.top(self._top))
+        time = f"  {prediction.start:8.2f} s" if self._per_window else ""
+        print(f"{name}{time}  {best}", flush=True)
+
+
+class _Csv:
+    """Comma-separated values with a header."""
+
+    def __init__(self, *, top: int, per_window: bool) -> None:
+        self._top, self._per_window = top, per_window
+        ranks = [""] if top == 1 else [f"_{rank + 1}" for rank in range(top)]
+        self._row(["path", "start", "end", *(c for r in ranks for c in (f"label{r}", f"score{r}"))])
+
+    def write(self, name: str, prediction: Any) -> None:
+        best = [value for label, score in prediction.top(self._top) for value in (label, f"{score:.6f}")]
+        self._row([name, f"{prediction.start:.3f}", f"{prediction.end:.3f}", *best])
+
+    def _row(self, values: list[str]) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerow(values)
+        print(text.getvalue(), end="", flush=True)
+
+
+class _JsonLines:
+    """One JSON object a line, with the score of every class."""
+
+    def __init__(self, *, top: int, per_window: bool) -> None:
+        del top, per_window  # every score is there
+
+    def write(self, name: str, prediction: Any) -> None:
+        row = {
+            "path": name,
+            "start": round(prediction.start, 3),
+            "end": round(prediction.end, 3),
+            "label": prediction.label,
+            "score": round(prediction.score, 6),
+            "scores": {
+                label: round(float(score), 6) for label, score in zip(prediction.labels, prediction.scores, strict=True)
+            },
+        }
+        print(json.dumps(row, ensure_ascii=False), flush=True)
+
+
+_WRITERS = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
