@@ -94,8 +94,10 @@ class Resampler:
         blocks = (len(self._held) - 2 * self._half) // self._step
         if blocks < 1:
             return np.zeros(0, np.float32)
-        frames = np.lib.stride_tricks.sliding_window_view(self._held, len(matrix))[:: self._step][:blocks]
-        result = (frames @ matrix).reshape(-1)
+        # Two products rather than one over frames that overlap, which BLAS does not take.
+        here = self._held[: blocks * self._step].reshape(blocks, self._step)
+        after = np.lib.stride_tricks.sliding_window_view(self._held[self._step :], 2 * self._half)
+        result = (here @ matrix[: self._step] + after[:: self._step][:blocks] @ matrix[self._step :]).reshape(-1)
         self._held = self._held[blocks * self._step :].copy()
         return result
 
