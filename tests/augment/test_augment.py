@@ -23,9 +23,7 @@ def test_one_seed_gives_one_result_eagerly_and_in_a_pipeline():
 
 
 def test_all_off_changes_nothing():
-    config = AugmentConfig(
-        time_shift=0, gain_db=0, noise_probability=0, time_masks=0, frequency_masks=0, mixup_alpha=0
-    )
+    config = AugmentConfig(time_shift=0, gain_db=0, noise_probability=0, time_masks=0, frequency_masks=0, mixup_alpha=0)
     np.testing.assert_array_equal(augment_waveform(tf.constant(TONE), config, (0, 0)), TONE)
     features = np.random.default_rng(0).normal(size=(2, 9, 5)).astype(np.float32)
     np.testing.assert_array_equal(spec_augment(tf.constant(features), config, (0, 0)), features)

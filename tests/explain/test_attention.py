@@ -19,7 +19,11 @@ from tfaudio.models.classifier import build_classifier
 def run(tmp_path_factory):
     config = RunConfig(model=ModelConfig(name="attention"))
     return Bundle(
-        tmp_path_factory.mktemp("run"), config, LabelMap(("a", "b$", "犬")), Normalization(), build_classifier(config, 3)
+        tmp_path_factory.mktemp("run"),
+        config,
+        LabelMap(("a", "b$", "犬")),
+        Normalization(),
+        build_classifier(config, 3),
     )
 
 

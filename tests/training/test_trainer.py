@@ -119,7 +119,9 @@ def test_evaluation_reads_its_own_data_and_agrees(data, finished):
     fresh = evaluate(finished.path, progress=False)
     np.testing.assert_allclose(fresh.scores, evaluate(finished, data=data).scores, atol=1e-6)
     assert fresh.metrics.num_clips == 20
-    expected = np.mean([finished.labels[i] == clip.label for i, clip in zip(fresh.scores.argmax(1), fresh.clips)])
+    expected = np.mean(
+        [finished.labels[i] == clip.label for i, clip in zip(fresh.scores.argmax(1), fresh.clips, strict=True)]
+    )
     assert fresh.metrics.accuracy == pytest.approx(expected)
 
 
@@ -188,7 +190,7 @@ def test_mirrored_training_equals_that_on_one_device(small_config, tmp_path):
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
         config = RunConfig.from_json(open(sys.argv[1] + "/config.json").read())
         runs = [
-            train(config.override({"training.strategy": name}), f"{sys.argv[1]}/{name}", progress=False, log=lambda _: None)
+            train(config.override({"training.strategy": name}), f"{sys.argv[1]}/{name}", progress=False, log=print)
             for name in ("cpu", "mirrored")
         ]
         one, two = (np.loadtxt(run.path / "history.csv", delimiter=",", skiprows=1) for run in runs)

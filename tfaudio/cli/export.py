@@ -43,9 +43,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "max_accuracy_drop", None, "Accuracy that a file may lose and still be written.", flag_values=flag_values
     )
-    flags.DEFINE_float(
-        "min_agreement", None, "Share of clips that must get Keras' label.", flag_values=flag_values
-    )
+    flags.DEFINE_float("min_agreement", None, "Share of clips that must get Keras' label.", flag_values=flag_values)
     flags.DEFINE_float(
         "clip_seconds", None, "Length of audio that a file takes, for runs that take any.", flag_values=flag_values
     )

@@ -66,9 +66,10 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
         )
     saved_model = find_saved_model(path)
     if saved_model is not None:
-        from tfaudio.export.saved_model import load_score, read_settings
+        from tfaudio.export.saved_model import load_score
+        from tfaudio.runtime.metadata import read_settings_folder
 
-        metadata = read_settings(saved_model)
+        metadata = read_settings_folder(saved_model / "assets")
         batch_size = 1 if metadata.clip.seconds is None else _BATCH_SIZE
         return OpenModel(metadata.labels, metadata.sample_rate, metadata.clip, load_score(saved_model), batch_size)
     if not is_run_folder(path):

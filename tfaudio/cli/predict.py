@@ -6,9 +6,9 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from absl import flags
 
@@ -51,7 +51,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.runtime.classifier import average, classify_windows
 
     model = open_model(flag_values.model, threads=flag_values.threads)
-    writer = _WRITERS[flag_values.format](top=flag_values.top, per_window=flag_values.per_window)
+    writer = _WRITERS[flag_values.format](flag_values.top, flag_values.per_window, max(map(len, files)))
     durations = [None if name == "-" else duration_seconds(name) for name in files]
     total = None if None in durations else sum(d for d in durations if d)
     failures = 0
@@ -76,6 +76,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
                     batch_size=model.batch_size,
                 )
                 for prediction in predictions if flag_values.per_window else [average(predictions)]:
+                    bar.clear()  # where both go to one terminal
                     writer.write(name, prediction)
             except TfaudioError as error:
                 failures += 1
@@ -106,23 +107,30 @@ def _expand(arguments: list[str]) -> Iterator[str]:
             raise TfaudioError(f"There is no file or folder {path}; check the name.")
 
 
+class _Writer(Protocol):
+    """Prints one prediction; made from the labels to show, whether windows are told apart, and the longest name."""
+
+    def write(self, name: str, prediction: Any) -> None: ...
+
+
 class _Table:
     """Columns for people; names are not cut, so that they can be copied."""
 
-    def __init__(self, *, top: int, per_window: bool) -> None:
-        self._top, self._per_window = top, per_window
+    def __init__(self, top: int, per_window: bool, name_width: int) -> None:
+        self._top, self._per_window, self._name_width = top, per_window, name_width
 
     def write(self, name: str, prediction: Any) -> None:
         best = "  ".join(f"{label} {score:.1%}" for label, score in prediction.top(self._top))
         time = f"  {prediction.start:8.2f} s" if self._per_window else ""
-        print(f"{name}{time}  {best}", flush=True)
+        print(f"{name:<{self._name_width}}{time}  {best}", flush=True)
 
 
 class _Csv:
     """Comma-separated values with a header."""
 
-    def __init__(self, *, top: int, per_window: bool) -> None:
-        self._top, self._per_window = top, per_window
+    def __init__(self, top: int, per_window: bool, name_width: int) -> None:
+        del per_window, name_width  # every row has its times; columns need no padding
+        self._top = top
         ranks = [""] if top == 1 else [f"_{rank + 1}" for rank in range(top)]
         self._row(["path", "start", "end", *(c for r in ranks for c in (f"label{r}", f"score{r}"))])
 
@@ -139,8 +147,8 @@ class _Csv:
 class _JsonLines:
     """One JSON object a line, with the score of every class."""
 
-    def __init__(self, *, top: int, per_window: bool) -> None:
-        del top, per_window  # every score is there
+    def __init__(self, top: int, per_window: bool, name_width: int) -> None:
+        del top, per_window, name_width  # every score is there
 
     def write(self, name: str, prediction: Any) -> None:
         row = {
@@ -156,4 +164,4 @@ class _JsonLines:
         print(json.dumps(row, ensure_ascii=False), flush=True)
 
 
-_WRITERS = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
+_WRITERS: dict[str, Callable[[int, bool, int], _Writer]] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
