@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers and editors read; the table below is what runs
+    from tfaudio.bundle import load_bundle as load_bundle
     from tfaudio.config import AugmentConfig as AugmentConfig
     from tfaudio.config import ClipConfig as ClipConfig
     from tfaudio.config import DataConfig as DataConfig
@@ -19,10 +20,12 @@ if TYPE_CHECKING:  # what type checkers and editors read; the table below is wha
     from tfaudio.config import TrainingConfig as TrainingConfig
     from tfaudio.errors import TfaudioError as TfaudioError
     from tfaudio.evaluation.evaluate import evaluate as evaluate
+    from tfaudio.export.artifact import export_run as export_run
     from tfaudio.features.front_end import FrontEnd as FrontEnd
     from tfaudio.labels import LabelMap as LabelMap
     from tfaudio.models import MODELS as MODELS
     from tfaudio.models import build_model as build_model
+    from tfaudio.runtime.classifier import Classifier as Classifier
     from tfaudio.training.trainer import train as train
 
 __version__ = "0.1.0"
@@ -30,6 +33,7 @@ __version__ = "0.1.0"
 # A public name must not be that of a subpackage (`export`, say): importing the subpackage would replace it.
 _MODULES = {
     "AugmentConfig": "tfaudio.config",
+    "Classifier": "tfaudio.runtime.classifier",
     "ClipConfig": "tfaudio.config",
     "DataConfig": "tfaudio.config",
     "FrontEnd": "tfaudio.features.front_end",
@@ -42,6 +46,8 @@ _MODULES = {
     "TrainingConfig": "tfaudio.config",
     "build_model": "tfaudio.models",
     "evaluate": "tfaudio.evaluation.evaluate",
+    "export_run": "tfaudio.export.artifact",
+    "load_bundle": "tfaudio.bundle",
     "train": "tfaudio.training.trainer",
 }
 
