@@ -8,12 +8,13 @@ MAKE_VENV = @command -v "$(PYTHON)" >/dev/null || { echo "make: '$(PYTHON)' was 
 # More for pytest, as in: make test TESTS="tests/test_config.py -x"
 TESTS ?=
 
-.PHONY: help venv venv-latest demo test test-latest lint format clean
+.PHONY: help venv venv-latest demo test test-latest test-edge lint format clean
 
 help:
 	@echo "make demo         train, score, export and use a classifier on built-in data; result in demo/"
 	@echo "make test         run the tests (TensorFlow 2.16 with tensorflow-io, in .venv)"
 	@echo "make test-latest  run the tests (newest supported TensorFlow, in .venv-latest)"
+	@echo "make test-edge    run the demo's model on NumPy, soundfile and ai-edge-litert alone, in .venv-edge"
 	@echo "make lint         ruff and mypy"
 	@echo "make format       let ruff rewrite what it can"
 	@echo "make venv, make venv-latest   only make the virtual environments"
@@ -34,6 +35,14 @@ test: venv
 test-latest: venv-latest
 	.venv-latest/bin/python -m pytest $(TESTS)
 
+# The demo's model on a device's three packages, against Keras on the same files.
+test-edge: demo
+	"$(PYTHON)" -m venv .venv-edge
+	.venv-edge/bin/python -m pip install --quiet numpy soundfile ai-edge-litert
+	.venv/bin/python -m tfaudio predict --model=demo/run --format=jsonl demo/sounds > demo/keras.jsonl
+	.venv-edge/bin/python -m tfaudio.runtime demo/export/model_float32.tflite demo/sounds/*.wav > demo/edge.jsonl
+	.venv-edge/bin/python tools/compare_predictions.py demo/keras.jsonl demo/edge.jsonl
+
 lint: venv
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
@@ -44,5 +53,5 @@ format: venv
 	.venv/bin/python -m ruff format .
 
 clean:
-	rm -rf .venv .venv-latest demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-latest .venv-edge demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

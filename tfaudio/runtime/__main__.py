@@ -1,0 +1,51 @@
+"""`python -m tfaudio.runtime MODEL.tflite FILE...`: classify recordings on a device, one JSON object a line.
+
+Takes NumPy, soundfile and ai-edge-litert; `tfaudio predict` is the same with more comfort, where all of tfaudio is
+installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from tfaudio.errors import TfaudioError
+from tfaudio.runtime.classifier import Classifier
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Classifies and prints; 1 if the model or a recording could not be used."""
+    parser = argparse.ArgumentParser(prog="python -m tfaudio.runtime", description="Classify recordings on a device.")
+    parser.add_argument("model", help="a .tflite file that `tfaudio export` wrote")
+    parser.add_argument("files", nargs="+", help="recordings; - reads one from standard input")
+    parser.add_argument("--per_window", action="store_true", help="one line a window instead of one a recording")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the interpreter (default: 1)")
+    options = parser.parse_args(arguments)
+    failures = 0
+    try:
+        classifier = Classifier(options.model, num_threads=options.threads)
+    except TfaudioError as error:
+        print(f"tfaudio.runtime: error: {error}", file=sys.stderr)
+        return 1
+    for name in options.files:
+        source = sys.stdin.buffer if name == "-" else name
+        try:
+            found = classifier.windows(source) if options.per_window else [classifier.classify(source)]
+            for prediction in found:
+                row = {
+                    "path": name,
+                    "start": round(prediction.start, 3),
+                    "end": round(prediction.end, 3),
+                    "label": prediction.label,
+                    "score": round(prediction.score, 6),
+                }
+                print(json.dumps(row, ensure_ascii=False), flush=True)
+        except TfaudioError as error:
+            failures += 1
+            print(f"tfaudio.runtime: {error}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
