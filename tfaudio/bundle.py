@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,6 +45,11 @@ SPLIT, WEIGHTS, HISTORY, SKIPPED, METRICS = (
     "metrics.json",
 )
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+PREDICTIONS, RESULT = "predictions.csv", "result.json"
+_FILES = (
+    *(CONFIG, LABELS, NORMALIZATION, SPLIT, WEIGHTS, HISTORY, SKIPPED, METRICS, PREDICTIONS, RESULT),
+    *("metrics.txt", "confusion.csv", "confusion.png"),
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,24 @@ def is_run_folder(path: Path) -> bool:
     return (path / CONFIG).is_file()
 
 
+def clear(path: Path) -> None:
+    """Removes a run's files, and the folds of a cross-validation, so that none of them passes for the next run's.
+
+    What else lies in the folder is left alone.
+    """
+    for name in _FILES:
+        (path / name).unlink(missing_ok=True)
+    for name in (CHECKPOINTS, TENSORBOARD):
+        shutil.rmtree(path / name, ignore_errors=True)
+    for fold in fold_folders(path):
+        clear(fold)
+
+
+def fold_folders(path: Path) -> list[Path]:
+    """Returns the run folders of the folds inside the folder of a cross-validation, by name."""
+    return sorted(file.parent for file in path.glob(f"fold_*/{CONFIG}"))
+
+
 def read_config(path: Path) -> RunConfig:
     """Reads a run's settings.
 
@@ -100,7 +124,7 @@ def read_config(path: Path) -> RunConfig:
     if not path.is_dir():
         raise TfaudioError(f"There is no run folder {path}; train one with `tfaudio train --output_dir={path}`.")
     if not (path / CONFIG).is_file():
-        hint = "its folds are, each" if any(path.glob(f"fold_*/{CONFIG}")) else "it holds no config.json"
+        hint = "its folds are, each" if fold_folders(path) else "it holds no config.json"
         raise TfaudioError(f"{path} is not a run folder: {hint}; name the folder that `tfaudio train` wrote.")
     try:
         document = json.loads((path / CONFIG).read_text("utf-8"))

@@ -39,7 +39,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     for path in (flag_values.json, flag_values.report_dir):
         if path:
             refuse_existing(path, overwrite=flag_values.overwrite)
-    from tfaudio.bundle import load_bundle, read_config
+    from tfaudio.bundle import PREDICTIONS, load_bundle, read_config
 
     run_dir = Path(flag_values.run_dir)
     read_config(run_dir)  # before TensorFlow is loaded
@@ -58,5 +58,5 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if flag_values.report_dir:
         report_dir = Path(flag_values.report_dir)
         write_report(report_dir, evaluation.metrics, title=title)
-        evaluation.write_predictions(report_dir / "predictions.csv", bundle)
+        evaluation.write_predictions(report_dir / PREDICTIONS, bundle)
     return 0

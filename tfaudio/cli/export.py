@@ -65,9 +65,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     }
     gate = GateConfig().replace(**thresholds)
     run_dir, output_dir = Path(flag_values.run_dir), Path(flag_values.output_dir)
-    from tfaudio.bundle import CONFIG, is_run_folder, read_config
+    from tfaudio.bundle import fold_folders, is_run_folder, read_config
 
-    folds = [] if is_run_folder(run_dir) else sorted(path.parent for path in run_dir.glob(f"fold_*/{CONFIG}"))
+    folds = [] if is_run_folder(run_dir) else fold_folders(run_dir)
     for path in folds or [run_dir]:
         read_config(path)
     refuse_existing(output_dir, overwrite=flag_values.overwrite)

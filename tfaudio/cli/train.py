@@ -53,6 +53,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if flag_values.json:
         refuse_existing(flag_values.json, overwrite=flag_values.overwrite)
 
+    from tfaudio.bundle import PREDICTIONS, RESULT, clear, is_run_folder
     from tfaudio.data.catalog import DATASETS, read_dataset
     from tfaudio.data.labelled import split_of
     from tfaudio.models import MODELS
@@ -74,6 +75,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.training.trainer import train
 
     data = read_labelled_data(config)
+    if not flag_values.resume:
+        clear(output_dir)
     results = []
     for fold, run_config in configs.items():
         run_dir = output_dir / f"fold_{fold}" if len(folds) > 1 else output_dir
@@ -82,13 +85,13 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             run_dir,
             data=data,
             overwrite=flag_values.overwrite,
-            resume=flag_values.resume and (run_dir / "config.json").is_file(),
+            resume=flag_values.resume and is_run_folder(run_dir),
             tensorboard=flag_values.tensorboard,
         )
         evaluation = evaluate(bundle, data=data)
         title = f"{spec.name}, {config.model.name}" + ("" if fold is None else f", fold {fold}")
         write_report(run_dir, evaluation.metrics, title=title)
-        evaluation.write_predictions(run_dir / "predictions.csv", bundle)
+        evaluation.write_predictions(run_dir / PREDICTIONS, bundle)
         print(metrics_table(evaluation.metrics, title=title), flush=True)
         results.append(FoldResult(str(fold or "test"), evaluation.correct, seed=config.training.seed))
     summary = summarize_folds(results)
@@ -110,7 +113,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             "config": config.to_dict(),
         },
     )
-    write_json(output_dir / "result.json", record)
+    write_json(output_dir / RESULT, record)
     if flag_values.json:
         write_json(flag_values.json, record)
     print(_summary_line(summary, len(folds)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,11 +62,13 @@ def train(
         _check_same_config(run_dir, config)
     else:
         refuse_existing(run_dir, overwrite=overwrite)
-        _clear(run_dir)
-    make_writable_folder(run_dir)
     data = data or read_labelled_data(config, progress=progress)
     split = split_of(config, data.spec)
     labels, recordings = data.spec.labels, data.recordings
+    if not resume:
+        bundle.clear(run_dir)
+    make_writable_folder(run_dir)
+    bundle.write_config(run_dir, config)  # first: it is what --resume looks for
     _write_split(run_dir, data, split)
     targets = data.targets(labels)
     chosen = recordings.select(split.train)
@@ -95,7 +96,6 @@ def train(
                 ),
                 metrics=["accuracy"],
             )
-        bundle.write_config(run_dir, config)
         keeper = RunKeeper(run_dir, patience=config.training.early_stopping_patience)
         with strategy.scope():  # the optimiser's variables are made here
             first_epoch = keeper.attach(classifier, resume=resume)
@@ -164,15 +164,6 @@ def _check_same_config(run_dir: Path, config: RunConfig) -> None:
             f"{run_dir} was trained with other settings ({', '.join(changed)}); give the same ones to --resume, or "
             "start anew with --overwrite."
         )
-
-
-def _clear(run_dir: Path) -> None:
-    """Removes an earlier run's files, so that none of them passes for this one's; leaves what is not a run's."""
-    names = (bundle.CONFIG, bundle.LABELS, bundle.NORMALIZATION, bundle.SPLIT, bundle.WEIGHTS, bundle.HISTORY)
-    for name in (*names, bundle.SKIPPED, bundle.METRICS):
-        (run_dir / name).unlink(missing_ok=True)
-    for name in (bundle.CHECKPOINTS, bundle.TENSORBOARD):
-        shutil.rmtree(run_dir / name, ignore_errors=True)
 
 
 def _write_split(run_dir: Path, data: LabelledData, split: Split) -> None:
