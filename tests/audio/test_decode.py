@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -266,15 +264,10 @@ def test_reading_and_diagnosis_name_file_and_reason(damage, tmp_path):
         ("RF64", "PCM_16"),
     ],
 )
-def test_half_a_file_is_truncated(container, subtype, tmp_path):
+def test_half_a_file_is_truncated(container, subtype):
     contents = encode(container, subtype, noise(1, 60_000))
-    path = tmp_path / "half"
-    path.write_bytes(contents[: len(contents) // 2])
-    assert "truncated" in str(diagnose(path))
     with pytest.raises(tf.errors.InvalidArgumentError, match="truncated"):
-        decode(path.read_bytes())
-    path.write_bytes(contents)
-    assert diagnose(path) is None
+        decode(contents[: len(contents) // 2])
 
 
 @needs_tensorflow_io
@@ -283,31 +276,6 @@ def test_half_a_file_fails_by_tensorflow_io_too(container, subtype):
     contents = encode(container, subtype, noise(1, 60_000))
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(contents[: len(contents) // 2], engine="graph")
-
-
-def test_format_by_bytes_not_by_name(tmp_path):
-    path = tmp_path / "song.mp3"
-    path.write_bytes(encode("WAV", "PCM_16", noise()))
-    assert diagnose(path) is None
-    raw = tmp_path / "song.raw"  # a name that soundfile takes for headerless samples
-    raw.write_bytes(path.read_bytes())
-    assert diagnose(raw) is None
-
-
-def test_diagnosis_of_paths(tmp_path: Path):
-    assert "does not exist" in str(diagnose(tmp_path / "missing.wav"))
-    assert "folder" in str(diagnose(tmp_path))
-    (tmp_path / "link.wav").symlink_to(tmp_path / "gone.wav")
-    assert "link to" in str(diagnose(tmp_path / "link.wav"))
-    assert "gone.wav" in str(diagnose(tmp_path / "link.wav"))
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_diagnosis_of_a_file_that_may_not_be_read(tmp_path: Path):
-    path = tmp_path / "secret.wav"
-    path.write_bytes(encode("WAV", "PCM_16", noise()))
-    path.chmod(0)
-    assert "permission" in str(diagnose(path))
 
 
 def test_unknown_engine():

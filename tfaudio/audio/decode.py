@@ -28,7 +28,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfaudio.audio.resample import resample
-from tfaudio.audio.sound_file import DecodeError, diagnose, read_bytes
 from tfaudio.audio.wav import (
     AUTO,
     PLAIN_BYTES,
@@ -43,6 +42,7 @@ from tfaudio.audio.wav import (
     word,
     words_at,
 )
+from tfaudio.sound_file import DecodeError, diagnose, read_bytes
 
 __all__ = ["DecodeError", "Engine", "decode", "diagnose", "load", "read_bytes", "tensorflow_io_loads"]
 

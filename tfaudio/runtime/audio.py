@@ -1,19 +1,14 @@
 """Audio files to waveforms in NumPy and libsndfile alone, in blocks: what a device does.
 
-`Resampler` is the streaming twin of `tfaudio.audio.resample`, `read_windows` gives the windows of
-`tfaudio.audio.framing.windows` without holding a recording in memory, and both refuse a damaged file with the
-sentences of `tfaudio.audio.sound_file`.
+`Resampler` is the streaming twin of `tfaudio.audio.resample`, and `read_windows` gives the windows of
+`tfaudio.audio.framing.windows` without holding a recording in memory.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import os
-import shutil
-import struct
-import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -21,14 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from tfaudio.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, RESAMPLER, ClipConfig
+from tfaudio.config import RESAMPLER, ClipConfig
 from tfaudio.errors import TfaudioError
+from tfaudio.sound_file import mono_blocks, open_recording, promised_frames
+
+__all__ = ["Resampler", "Waveform", "duration_seconds", "mono_blocks", "open_recording", "read_windows", "resample"]
 
 Waveform = npt.NDArray[np.float32]
-
-_BLOCK_FRAMES = 65_536
-_UNKNOWN_SIZE = 0xFFFFFFFF  # what programs that write into a pipe put where the length belongs
-_UNKNOWN_FRAMES = 2**62  # libsndfile's answer for a FLAC without a length is above
 
 
 class Resampler:
@@ -161,82 +155,6 @@ def _bank(down: int, up: int) -> Waveform:
     return (bank / bank.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-@contextlib.contextmanager
-def open_recording(file: str | os.PathLike[str] | IO[bytes], name: str) -> Iterator[soundfile.SoundFile]:
-    """Opens anything that libsndfile reads, and says what is wrong with what it does not.
-
-    Args:
-      file: a path, or a binary file object; one that cannot be rewound, such as a pipe, is first copied
-        to a temporary file.
-      name: what messages call it.
-
-    Raises:
-      TfaudioError: if it is missing, unreadable, empty, not audio, without samples, or shorter than its
-        header says (as far as that shows before decoding).
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            stream: Any = file
-            if isinstance(file, str | os.PathLike):
-                stream = stack.enter_context(open(file, "rb"))
-                stream.raw.name = None  # soundfile would take a name in .raw for headerless samples
-            if not stream.seekable():
-                spool = stack.enter_context(tempfile.TemporaryFile())
-                shutil.copyfileobj(stream, spool)
-                stream = spool
-            size = stream.seek(0, os.SEEK_END)
-            problem = _problem_of_container(stream, size)
-            stream.seek(0)
-        except OSError as error:
-            raise TfaudioError(f"{name} {_problem_of_access(file, error)}.") from error
-        if problem:
-            raise TfaudioError(f"{name} {problem}.")
-        try:
-            sound = stack.enter_context(soundfile.SoundFile(stream))
-        except soundfile.LibsndfileError as error:
-            reason = error.error_string.strip().rstrip(".")
-            raise TfaudioError(
-                f"{name} is not an audio file that can be read ({reason}); convert it to WAV or FLAC."
-            ) from error
-        if sound.frames == 0:
-            raise TfaudioError(f"{name} holds no samples; leave it out or record it again.")
-        if not MIN_SAMPLE_RATE <= sound.samplerate <= MAX_SAMPLE_RATE:
-            raise TfaudioError(
-                f"{name} claims a sample rate of {sound.samplerate} Hz; rates of {MIN_SAMPLE_RATE} to "
-                f"{MAX_SAMPLE_RATE} Hz can be used."
-            )
-        yield sound
-
-
-def mono_blocks(sound: soundfile.SoundFile, name: str) -> Iterator[Waveform]:
-    """Yields a recording in blocks, float32 [n], channels mixed down by their mean.
-
-    Raises:
-      TfaudioError: if it turns out to be damaged, truncated, or to hold NaN or infinite samples.
-    """
-    decoded = 0
-    while True:
-        try:
-            block = sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            reason = error.error_string.strip().rstrip(".")
-            raise TfaudioError(
-                f"{name} is truncated or damaged: after {decoded} samples, libsndfile says '{reason}'; copy it again."
-            ) from error
-        if len(block) == 0:
-            break
-        decoded += len(block)
-        if not np.isfinite(block).all():
-            raise TfaudioError(f"{name} holds NaN or infinite samples; export it again from its source.")
-        yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
-    if decoded == 0:
-        raise TfaudioError(f"{name} holds no samples; leave it out or record it again.")
-    # An MP3 header counts whole frames with the encoder's padding, which players may leave out.
-    tolerance = 2 * 1152 if sound.format in ("MP3", "MPEG") else 0
-    if sound.frames < _UNKNOWN_FRAMES and decoded + tolerance < sound.frames:
-        raise TfaudioError(f"{name} {_truncated(decoded, sound.frames)}.")
-
-
 def read_windows(
     file: str | os.PathLike[str] | IO[bytes], *, sample_rate: int, clip: ClipConfig
 ) -> Iterator[tuple[float, Waveform]]:
@@ -286,7 +204,8 @@ def duration_seconds(file: str | os.PathLike[str]) -> float | None:
     """
     try:
         with open_recording(file, str(file)) as sound:
-            return sound.frames / sound.samplerate if sound.frames < _UNKNOWN_FRAMES else None
+            frames = promised_frames(sound)
+            return None if frames is None else frames / sound.samplerate
     except TfaudioError:
         return None
 
@@ -309,86 +228,3 @@ def _fill(waveform: Waveform, num_samples: int, short: str) -> Waveform:
     if short == "tile" and len(waveform):
         return np.resize(waveform, num_samples)
     return np.pad(waveform, (0, num_samples - len(waveform)))
-
-
-def _truncated(present: int, promised: int) -> str:
-    return f"is truncated: its header promises {promised} samples, {present} are there; copy it again"
-
-
-def _problem_of_access(file: Any, error: OSError) -> str:
-    if isinstance(file, str | os.PathLike) and os.path.islink(file) and not os.path.exists(file):
-        return (
-            f"is a link to {os.readlink(os.fspath(file))}, which does not exist; restore that file or remove the link"
-        )
-    if isinstance(error, FileNotFoundError):
-        return "does not exist; check the path"
-    if isinstance(error, IsADirectoryError):
-        return "is a folder, not a recording; name a file in it"
-    if isinstance(error, PermissionError):
-        return "may not be read (permission denied); change its permissions"
-    return f"cannot be read ({error.strerror or error}); check the disk or the connection"
-
-
-def _problem_of_container(stream: IO[bytes], size: int) -> str | None:
-    """What is wrong with a file that libsndfile would cut short in silence; None if nothing shows."""
-    if size == 0:
-        return "is empty (0 bytes); record or download it again"
-    stream.seek(0)
-    head = stream.read(12)
-    if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
-        promised, present = _frames_of_wav(stream, size)
-    elif head[:4] == b"FORM" and head[8:] == b"AIFF":
-        promised, present = _frames_of_aiff(stream, size)
-    elif head[:4] == b"OggS":
-        return "is truncated: its last page is cut off; copy it again" if _is_cut_ogg(stream, size) else None
-    else:
-        return None  # a short FLAC or MP3 shows in decoding
-    return _truncated(present, promised) if present < promised else None
-
-
-def _chunks(stream: IO[bytes], size: int, order: str) -> Iterator[tuple[bytes, int, bytes, int]]:
-    """Yields (name, stated length, first 24 bytes, bytes that are there) of a WAV's or AIFF's chunks."""
-    position = 12
-    while position + 8 <= size:
-        stream.seek(position)
-        name, length = struct.unpack(f"{order}4sI", stream.read(8))
-        yield name, length, stream.read(24), size - position - 8
-        position += 8 + length + length % 2
-
-
-def _frames_of_wav(stream: IO[bytes], size: int) -> tuple[int, int]:
-    """Frames that the header promises, and those there is room for."""
-    block_align, long_length = 0, 0
-    for name, length, body, present in _chunks(stream, size, "<"):
-        if name == b"ds64" and len(body) >= 16:
-            (long_length,) = struct.unpack_from("<Q", body, 8)
-        elif name == b"fmt " and len(body) >= 14:
-            (block_align,) = struct.unpack_from("<H", body, 12)
-        elif name == b"data":
-            length = long_length if length == _UNKNOWN_SIZE and long_length else length
-            known = length != _UNKNOWN_SIZE and block_align > 0
-            return (length // block_align, present // block_align) if known else (0, 0)
-    return 0, 0
-
-
-def _frames_of_aiff(stream: IO[bytes], size: int) -> tuple[int, int]:
-    frames, block_align = 0, 0
-    for name, _, body, present in _chunks(stream, size, ">"):
-        if name == b"COMM" and len(body) >= 8:
-            channels, frames, bits = struct.unpack_from(">HIH", body)
-            block_align = channels * -(-bits // 8)
-        elif name == b"SSND" and block_align:
-            return frames, (present - 8) // block_align
-    return 0, 0
-
-
-def _is_cut_ogg(stream: IO[bytes], size: int) -> bool:
-    """Whether the last page reaches beyond the end of the file (a page has at most 65,307 bytes)."""
-    begin = stream.seek(max(0, size - 65_307))
-    tail = stream.read()
-    place = tail.rfind(b"OggS")
-    if place < 0:
-        return False
-    lacing = tail[place + 27 : place + 27 + tail[place + 26]] if len(tail) > place + 26 else b""
-    complete = len(tail) > place + 26 and len(lacing) == tail[place + 26]
-    return not complete or begin + place + 27 + len(lacing) + sum(lacing) > size

@@ -1,0 +1,229 @@
+"""Recordings by libsndfile alone: opening, decoding in blocks, and what is wrong with those that cannot be used.
+
+Training and devices read through this one module, so that both take the same files and say the same of the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from tfaudio.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from tfaudio.errors import TfaudioError
+
+_BLOCK_FRAMES = 65_536
+_UNKNOWN_SIZE = 0xFFFFFFFF  # what programs that write into a pipe put where the length belongs
+_UNKNOWN_FRAMES = 2**62  # libsndfile's answer for a FLAC without a length is above
+
+
+class DecodeError(TfaudioError):
+    """A recording that cannot be used; the message names the file and the reason."""
+
+
+def read_bytes(contents: bytes, name: str) -> tuple[npt.NDArray[np.float32], int]:
+    """Decodes a file's bytes.
+
+    Args:
+      contents: a whole file, of any format that libsndfile reads.
+      name: what messages call it.
+
+    Returns:
+      float32 [n], the mean of the channels; sample rate, Hz.
+
+    Raises:
+      DecodeError: if it is empty, not audio, truncated, without samples, or holds NaN or infinite samples.
+    """
+    with open_recording(io.BytesIO(contents), name) as sound:
+        return np.concatenate(list(mono_blocks(sound, name))), sound.samplerate
+
+
+def diagnose(path: str | os.PathLike[str]) -> str | None:
+    """Says why a recording cannot be used, in one sentence that names it; None if it can.
+
+    The whole recording is decoded: a short FLAC does not show otherwise.
+    """
+    try:
+        # Read before it is decoded: libsndfile would call a disk that fails on the way a damaged file.
+        read_bytes(Path(path).read_bytes(), os.fspath(path))
+    except DecodeError as error:
+        return str(error)
+    except OSError as error:
+        return f"{os.fspath(path)} {_problem_of_access(path, error)}."
+    return None
+
+
+@contextlib.contextmanager
+def open_recording(file: str | os.PathLike[str] | IO[bytes], name: str) -> Iterator[soundfile.SoundFile]:
+    """Opens anything that libsndfile reads, and says what is wrong with what it does not.
+
+    Args:
+      file: a path, or a binary file object; one that cannot be rewound, such as a pipe, is first copied
+        to a temporary file.
+      name: what messages call it.
+
+    Raises:
+      DecodeError: if it is missing, unreadable, empty, not audio, without samples, or shorter than its
+        header says (as far as that shows before decoding).
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stream: Any = file
+            if isinstance(file, str | os.PathLike):
+                stream = stack.enter_context(open(file, "rb"))
+                stream.raw.name = None  # soundfile would take a name in .raw for headerless samples
+            if not stream.seekable():
+                spool = stack.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(stream, spool)
+                stream = spool
+            size = stream.seek(0, os.SEEK_END)
+            problem = _problem_of_container(stream, size)
+            stream.seek(0)
+        except OSError as error:
+            raise DecodeError(f"{name} {_problem_of_access(file, error)}.") from error
+        if problem:
+            raise DecodeError(f"{name} {problem}.")
+        try:
+            sound = stack.enter_context(soundfile.SoundFile(stream))
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.strip().rstrip(".")
+            raise DecodeError(
+                f"{name} is not an audio file that can be read ({reason}); convert it to WAV or FLAC."
+            ) from error
+        if sound.frames == 0:
+            raise DecodeError(f"{name} holds no samples; leave it out or record it again.")
+        if not MIN_SAMPLE_RATE <= sound.samplerate <= MAX_SAMPLE_RATE:
+            raise DecodeError(
+                f"{name} claims a sample rate of {sound.samplerate} Hz; rates of {MIN_SAMPLE_RATE} to "
+                f"{MAX_SAMPLE_RATE} Hz can be used."
+            )
+        yield sound
+
+
+def promised_frames(sound: soundfile.SoundFile) -> int | None:
+    """Samples of each channel by the header; None where it does not say, as a FLAC need not."""
+    return sound.frames if sound.frames < _UNKNOWN_FRAMES else None
+
+
+def mono_blocks(sound: soundfile.SoundFile, name: str) -> Iterator[npt.NDArray[np.float32]]:
+    """Yields a recording in blocks, float32 [n], channels mixed down by their mean.
+
+    Raises:
+      DecodeError: if it turns out to be damaged, truncated, or to hold NaN or infinite samples.
+    """
+    # In blocks, since the number of frames that a header states may be unknown, or damage.
+    decoded = 0
+    while True:
+        try:
+            block = sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.strip().rstrip(".")
+            raise DecodeError(
+                f"{name} is truncated or damaged: after {decoded} samples, libsndfile says '{reason}'; copy it again."
+            ) from error
+        if len(block) == 0:
+            break
+        decoded += len(block)
+        if not np.isfinite(block).all():
+            raise DecodeError(f"{name} holds NaN or infinite samples; export it again from its source.")
+        yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+    if decoded == 0:
+        raise DecodeError(f"{name} holds no samples; leave it out or record it again.")
+    # An MP3 header counts whole frames with the encoder's padding, which players may leave out.
+    tolerance = 2 * 1152 if sound.format in ("MP3", "MPEG") else 0
+    promised = promised_frames(sound)
+    if promised is not None and decoded + tolerance < promised:
+        raise DecodeError(f"{name} {_truncated(promised, decoded)}.")
+
+
+def _truncated(promised: int, present: int) -> str:
+    return f"is truncated: its header promises {promised} samples, {present} are there; copy it again"
+
+
+def _problem_of_access(file: Any, error: OSError) -> str:
+    path = os.fspath(file) if isinstance(file, str | os.PathLike) else None
+    if path is not None and os.path.islink(path) and not os.path.exists(path):
+        return f"is a link to {os.readlink(path)}, which does not exist; restore that file or remove the link"
+    if isinstance(error, FileNotFoundError):
+        return "does not exist; check the path"
+    # Windows says of a folder that permission is denied.
+    if isinstance(error, IsADirectoryError) or (path is not None and os.path.isdir(path)):
+        return "is a folder, not a recording; name a file in it"
+    if isinstance(error, PermissionError):
+        return "may not be read (permission denied); change its permissions"
+    return f"cannot be read ({error.strerror or error}); check the disk or the connection"
+
+
+def _problem_of_container(stream: IO[bytes], size: int) -> str | None:
+    """What is wrong with a file that libsndfile would cut short in silence; None if nothing shows."""
+    if size == 0:
+        return "is empty (0 bytes); record or download it again"
+    stream.seek(0)
+    head = stream.read(12)
+    if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
+        promised, present = _frames_of_wav(stream, size)
+    elif head[:4] == b"FORM" and head[8:] == b"AIFF":
+        promised, present = _frames_of_aiff(stream, size)
+    elif head[:4] == b"OggS":
+        return "is truncated: its last page is cut off; copy it again" if _is_cut_ogg(stream, size) else None
+    else:
+        return None  # a short FLAC or MP3 shows in decoding
+    return _truncated(promised, present) if present < promised else None
+
+
+def _chunks(stream: IO[bytes], size: int, order: str) -> Iterator[tuple[bytes, int, bytes, int]]:
+    """Yields (name, stated length, first 24 bytes, bytes that are there) of a WAV's or AIFF's chunks."""
+    position = 12
+    while position + 8 <= size:
+        stream.seek(position)
+        name, length = struct.unpack(f"{order}4sI", stream.read(8))
+        yield name, length, stream.read(24), size - position - 8
+        position += 8 + length + length % 2
+
+
+def _frames_of_wav(stream: IO[bytes], size: int) -> tuple[int, int]:
+    """Frames that the header promises, and those there is room for."""
+    block_align, long_length = 0, 0
+    for name, length, body, present in _chunks(stream, size, "<"):
+        if name == b"ds64" and len(body) >= 16:
+            (long_length,) = struct.unpack_from("<Q", body, 8)
+        elif name == b"fmt " and len(body) >= 14:
+            (block_align,) = struct.unpack_from("<H", body, 12)
+        elif name == b"data":
+            length = long_length if length == _UNKNOWN_SIZE and long_length else length
+            known = length != _UNKNOWN_SIZE and block_align > 0
+            return (length // block_align, present // block_align) if known else (0, 0)
+    return 0, 0
+
+
+def _frames_of_aiff(stream: IO[bytes], size: int) -> tuple[int, int]:
+    frames, block_align = 0, 0
+    for name, _, body, present in _chunks(stream, size, ">"):
+        if name == b"COMM" and len(body) >= 8:
+            channels, frames, bits = struct.unpack_from(">HIH", body)
+            block_align = channels * -(-bits // 8)
+        elif name == b"SSND" and block_align:
+            return frames, (present - 8) // block_align
+    return 0, 0
+
+
+def _is_cut_ogg(stream: IO[bytes], size: int) -> bool:
+    """Whether the last page reaches beyond the end of the file (a page has at most 65,307 bytes)."""
+    begin = stream.seek(max(0, size - 65_307))
+    tail = stream.read()
+    place = tail.rfind(b"OggS")
+    if place < 0:
+        return False
+    lacing = tail[place + 27 : place + 27 + tail[place + 26]] if len(tail) > place + 26 else b""
+    complete = len(tail) > place + 26 and len(lacing) == tail[place + 26]
+    return not complete or begin + place + 27 + len(lacing) + sum(lacing) > size
