@@ -19,7 +19,8 @@ import tfaudio
 from tfaudio.bundle import Bundle
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.export import metadata, saved_model
+from tfaudio.export import saved_model
+from tfaudio.export.metadata import with_metadata
 from tfaudio.export.parity import BATCH_SIZE, GateResult, Score, run_gate
 from tfaudio.export.report import (
     FORMATS,
@@ -35,6 +36,7 @@ from tfaudio.export.report import (
 )
 from tfaudio.export.tflite import TfliteConverter, TfliteModel
 from tfaudio.files import make_writable_folder, refuse_existing, write_atomically, write_json
+from tfaudio.model_settings import ModelMetadata
 
 Waveforms = npt.NDArray[np.float32]
 Progress = Callable[[str], None]
@@ -107,16 +109,8 @@ def export_run(
     say = progress or (lambda _: None)
 
     keras_model = bundle.end_to_end(num_samples)
-    settings = {
-        "front_end": bundle.config.front_end,
-        "clip": clip,
-        "labels": bundle.labels,
-        "model": bundle.config.model.name,
-        "dataset": bundle.config.data.dataset,
-        "dataset_fingerprint": dataset_fingerprint,
-    }
     with tempfile.TemporaryDirectory(dir=output_dir, prefix=".export.") as folder:
-        maker = _Maker(bundle, keras_model, clip, calibration, settings, Path(folder))
+        maker = _Maker(bundle, keras_model, clip, calibration, dataset_fingerprint, Path(folder))
         candidates = []
         for name in names:
             say(f"converting to {name}")
@@ -158,11 +152,11 @@ class _Maker:
         keras_model: keras.Model,
         clip: ClipConfig,
         calibration: Waveforms,
-        settings: dict[str, Any],
+        dataset_fingerprint: str | None,
         folder: Path,
     ) -> None:
         self._bundle, self._keras_model, self._clip, self._folder = bundle, keras_model, clip, folder
-        self._calibration, self._settings = calibration, settings
+        self._calibration, self._dataset_fingerprint = calibration, dataset_fingerprint
         self._converter: TfliteConverter | None = None
 
     def make(self, name: str) -> _Candidate:
@@ -173,14 +167,7 @@ class _Maker:
 
     def _saved_model(self) -> _Candidate:
         path = self._folder / SAVED_MODEL
-        saved_model.write_saved_model(
-            self._keras_model,
-            path,
-            clip=self._clip,
-            sample_rate=self._bundle.config.front_end.sample_rate,
-            labels=self._bundle.labels,
-            settings=metadata.settings(variant=SAVED_MODEL, **self._settings),
-        )
+        saved_model.write_saved_model(self._keras_model, path, self._metadata(SAVED_MODEL))
         return _Candidate(SAVED_MODEL, path, saved_model.load_score(path))
 
     def _tflite(self, variant: str) -> _Candidate:
@@ -188,9 +175,22 @@ class _Maker:
             num_samples = self._clip.num_samples(self._bundle.config.front_end.sample_rate)
             self._converter = TfliteConverter(self._bundle, num_samples, self._calibration, self._folder)
         conversion = self._converter.convert(variant)
-        values = metadata.settings(variant=variant, **self._settings)
-        content = metadata.with_metadata(conversion.content, self._bundle.labels, values)
+        content = with_metadata(conversion.content, self._metadata(variant))
         return _Candidate(variant, content, TfliteModel(content).score, conversion.notes)
+
+    def _metadata(self, variant: str) -> ModelMetadata:
+        config = self._bundle.config
+        return ModelMetadata(
+            labels=self._bundle.labels,
+            front_end=config.front_end,
+            clip=self._clip,
+            model=config.model.name,
+            variant=variant,
+            score_activation="softmax",
+            tfaudio_version=tfaudio.__version__,
+            dataset=config.data.dataset,
+            dataset_fingerprint=self._dataset_fingerprint,
+        )
 
 
 def _exported_clip(bundle: Bundle, names: Sequence[str], clip_seconds: float | None) -> ClipConfig:

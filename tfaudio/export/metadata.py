@@ -8,9 +8,7 @@ Source: tensorflow/lite/schema metadata_schema.fbs, version 1.3.0, whose generat
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,12 +18,9 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
 import tfaudio
-from tfaudio.config import ClipConfig, FrontEndConfig
 from tfaudio.export.flatbuffer import parse, serialize
-from tfaudio.labels import LabelMap
+from tfaudio.model_settings import LABELS_FILE, SETTINGS_FILE, ModelMetadata
 
-FORMAT_VERSION = 1
-LABELS_FILE, SETTINGS_FILE = "labels.txt", "tfaudio.json"
 _METADATA_NAME = b"TFLITE_METADATA"
 _MIN_PARSER_VERSION = "1.3.0"
 
@@ -37,73 +32,33 @@ _FILE_UNKNOWN, _FILE_AXIS_LABELS = 0, 2
 _Offset = int
 
 
-def settings(
-    *,
-    front_end: FrontEndConfig,
-    clip: ClipConfig,
-    labels: LabelMap,
-    model: str,
-    variant: str,
-    dataset: str | None = None,
-    dataset_fingerprint: str | None = None,
-) -> dict[str, Any]:
-    """Returns what tfaudio.json holds, but for the checksum that `with_metadata` adds.
-
-    Args:
-      front_end: what the file computes from the waveform, and at which rate.
-      clip: the window that the file takes, and how recordings are cut into such windows.
-      labels: of the outputs; their names go into labels.txt.
-      model: name of the architecture.
-      variant: "float32", "float16", "dynamic_range" or "int8".
-      dataset: name of the data set that the model was trained on.
-      dataset_fingerprint: of that data set.
-    """
-    return {
-        "format": FORMAT_VERSION,
-        "tfaudio": tfaudio.__version__,
-        "model": model,
-        "variant": variant,
-        "num_labels": len(labels),
-        "score_activation": "softmax",
-        "front_end": front_end.to_dict(),
-        "clip": clip.to_dict(),
-        "dataset": dataset,
-        "dataset_fingerprint": dataset_fingerprint,
-    }
-
-
-def with_metadata(content: bytes, labels: LabelMap, values: Mapping[str, Any]) -> bytes:
+def with_metadata(content: bytes, metadata: ModelMetadata) -> bytes:
     """Adds both kinds of metadata to a TFLite file.
 
     Args:
       content: the file, waveform [1, num_samples] to scores [1, classes].
-      labels: of its outputs.
-      values: from `settings`.
+      metadata: what the file is to say of itself.
 
     Returns:
       The file with metadata; the same bytes for the same input.
     """
     model = parse(content)
     buffer = schema.BufferT()
-    description = f"{values['model']} audio classifier, {values['variant']}"
-    buffer.data = np.frombuffer(
-        mediapipe_metadata(sample_rate=int(values["front_end"]["sample_rate"]), description=description), np.uint8
-    )
+    description = f"{metadata.model} audio classifier, {metadata.variant}"
+    buffer.data = np.frombuffer(mediapipe_metadata(sample_rate=metadata.sample_rate, description=description), np.uint8)
     model.buffers.append(buffer)
     entry = schema.MetadataT()
     entry.name, entry.buffer = _METADATA_NAME, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]
     model.description = f"tfaudio {tfaudio.__version__}".encode()
     body = serialize(model)
-    document = {**values, "model_sha256": hashlib.sha256(body).hexdigest()}
     archive = io.BytesIO(body)
     with zipfile.ZipFile(archive, "a") as files:
-        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        for name, content_text in ((LABELS_FILE, labels.to_text()), (SETTINGS_FILE, text)):
+        for name, text in metadata.to_files(body=body).items():
             # A fixed date keeps the file reproducible; uncompressed, since readers on devices map it as it is.
             member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             member.external_attr = 0o644 << 16
-            files.writestr(member, content_text.encode("utf-8"))
+            files.writestr(member, text.encode("utf-8"))
     return archive.getvalue()
 
 

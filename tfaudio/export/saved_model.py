@@ -5,9 +5,8 @@ Loading it takes TensorFlow and nothing else, so TensorFlow Serving and a bare `
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ from tfaudio.audio.framing import windows
 from tfaudio.audio.resample import resample
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.export.metadata import LABELS_FILE, SETTINGS_FILE
 from tfaudio.export.parity import Array, Score
 from tfaudio.labels import LabelMap
+from tfaudio.model_settings import ModelMetadata
 
 # Windows scored at a time, so that an hour of audio takes no more memory for its features than a minute.
 _CHUNK = 32
@@ -107,38 +106,27 @@ class Server(tf.Module):
         return tf.ensure_shape(parts.concat(), shape)
 
 
-def write_saved_model(
-    model: keras.Model,
-    path: Path,
-    *,
-    clip: ClipConfig,
-    sample_rate: int,
-    labels: LabelMap,
-    settings: Mapping[str, Any],
-) -> None:
+def write_saved_model(model: keras.Model, path: Path, metadata: ModelMetadata) -> None:
     """Writes a SavedModel with the signatures "serving_default", "waveform" (the same) and "wav".
 
     Args:
       model: from waveform [batch, num_samples] to scores [batch, classes]; num_samples is that of the clip, or open
         where clip.seconds is None.
       path: folder to write.
-      clip: window and hop; recordings longer than a window are scored by the mean over their windows.
-      sample_rate: Hz, of the waveform that the model takes.
-      labels: of the scores; they become the asset labels.txt.
-      settings: from `tfaudio.export.metadata.settings`; they become the asset tfaudio.json.
+      metadata: labels, sample rate and clip of the model: recordings longer than a window are scored by the mean over
+        their windows. It becomes the assets labels.txt and tfaudio.json.
 
     Raises:
       TfaudioError: if the model holds operators that are not TensorFlow's own.
     """
     with tempfile.TemporaryDirectory() as folder:
-        texts = {
-            LABELS_FILE: labels.to_text(),
-            SETTINGS_FILE: json.dumps(settings, indent=2, ensure_ascii=False) + "\n",
-        }
+        texts = metadata.to_files()
         assets = [Path(folder) / name for name in texts]
         for file in assets:
             file.write_text(texts[file.name], "utf-8")
-        server = Server(model, clip=clip, sample_rate=sample_rate, labels=labels, assets=assets)
+        server = Server(
+            model, clip=metadata.clip, sample_rate=metadata.sample_rate, labels=metadata.labels, assets=assets
+        )
         signatures = {"serving_default": server.waveform, "waveform": server.waveform, "wav": server.wav}
         tf.saved_model.save(server, str(path), signatures=signatures)
     foreign = sorted(name for name in operators(path) if not hasattr(tf.raw_ops, name))
