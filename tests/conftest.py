@@ -27,6 +27,12 @@ settings.register_profile(
 settings.load_profile("tfaudio")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Built-in data go into a folder of the tests', not into the home of whoever runs them."""
+    os.environ["TFAUDIO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""

@@ -29,6 +29,7 @@ about flags come at once. Since each call has its own `FlagValues`, several comm
 from __future__ import annotations
 
 from tfaudio.errors import TfaudioError
+from tfaudio.terminal import native_messages_hidden
 
 
 class UsageError(TfaudioError):
@@ -39,3 +40,12 @@ def refuse_arguments(arguments: list[str]) -> None:
     """Raises UsageError if something other than flags was given to a command that takes flags only."""
     if arguments:
         raise UsageError(f"Unexpected argument '{arguments[0]}'; this command takes flags only (--name=value).")
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without the half dozen lines on GPU libraries that it writes where there is no GPU.
+
+    Commands call it when they have checked their flags and are about to do what takes TensorFlow.
+    """
+    with native_messages_hidden():
+        import tensorflow  # noqa: F401

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tfaudio.cli import refuse_arguments
+from tfaudio.cli import load_tensorflow, refuse_arguments
 from tfaudio.files import refuse_existing, write_json
 
 USAGE = """tfaudio evaluate --run_dir=RUN [--json=FILE] [--report_dir=DIR]
@@ -44,6 +44,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     run_dir = Path(flag_values.run_dir)
     read_config(run_dir)  # before TensorFlow is loaded
 
+    load_tensorflow()
     from tfaudio.evaluation.evaluate import evaluate
     from tfaudio.evaluation.report import metrics_table, write_report
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from tfaudio.cli import refuse_arguments
+from tfaudio.cli import load_tensorflow, refuse_arguments
 from tfaudio.errors import TfaudioError
 from tfaudio.export.report import FORMATS, GateConfig, check_formats
 from tfaudio.files import refuse_existing, write_json
@@ -74,6 +74,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if flag_values.json:
         refuse_existing(flag_values.json, overwrite=flag_values.overwrite)
 
+    load_tensorflow()
     reports = {}
     for path in folds or [run_dir]:
         target = output_dir / path.name if folds else output_dir

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfaudio.bundle import is_run_folder
+from tfaudio.bundle import is_run_folder, load_bundle, read_config
+from tfaudio.cli import load_tensorflow
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
@@ -66,6 +67,7 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
         )
     saved_model = find_saved_model(path)
     if saved_model is not None:
+        load_tensorflow()
         from tfaudio.export.saved_model import load_score
         from tfaudio.runtime.metadata import read_settings_folder
 
@@ -75,8 +77,8 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
     if not is_run_folder(path):
         raise TfaudioError(f"{path} holds neither a run (config.json) nor a SavedModel (saved_model.pb); name one.")
 
-    from tfaudio.bundle import load_bundle
-
+    read_config(path)
+    load_tensorflow()
     bundle = load_bundle(path)
     clip, rate = bundle.config.clip, bundle.config.front_end.sample_rate
     model = bundle.end_to_end(None if clip.seconds is None else clip.num_samples(rate))

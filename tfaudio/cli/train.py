@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import flags
 
-from tfaudio.cli import UsageError, refuse_arguments
+from tfaudio.cli import UsageError, load_tensorflow, refuse_arguments
 from tfaudio.cli.settings import define_settings, settings_from
 from tfaudio.config import RunConfig
 from tfaudio.errors import TfaudioError
@@ -54,26 +54,26 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         refuse_existing(flag_values.json, overwrite=flag_values.overwrite)
 
     from tfaudio.bundle import PREDICTIONS, RESULT, clear, is_run_folder
-    from tfaudio.data.catalog import DATASETS, read_dataset
-    from tfaudio.data.labelled import split_of
-    from tfaudio.models import MODELS
+    from tfaudio.data.catalog import read_dataset
 
-    MODELS[config.model.name], DATASETS[config.data.dataset]  # names first: they are checked in no time
     spec = read_dataset(config.data)
     folds = _folds(flag_values.folds, spec.folds)
+
+    load_tensorflow()
+    from tfaudio.data.labelled import read_labelled_data, split_of
+    from tfaudio.evaluation.evaluate import evaluate
+    from tfaudio.evaluation.protocol import FoldResult, result_record, summarize_folds
+    from tfaudio.evaluation.report import metrics_table, write_report
+    from tfaudio.models import MODELS
+    from tfaudio.training.trainer import train
+
+    MODELS[config.model.name]  # a wrong name is found before hours of decoding
     configs: dict[int | None, RunConfig] = {None: config}
     if folds:
         configs = {fold: config.override({"data.test_fold": fold}) for fold in folds}
     for run_config in configs.values():
         split_of(run_config, spec)  # an unknown fold is found now, not after the folds before it
     make_writable_folder(output_dir)
-
-    from tfaudio.data.labelled import read_labelled_data
-    from tfaudio.evaluation.evaluate import evaluate
-    from tfaudio.evaluation.protocol import FoldResult, result_record, summarize_folds
-    from tfaudio.evaluation.report import metrics_table, write_report
-    from tfaudio.training.trainer import train
-
     data = read_labelled_data(config)
     if not flag_values.resume:
         clear(output_dir)

@@ -6,6 +6,7 @@ would have seen, and the number of parallel calls changes nothing.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tfaudio.config import RunConfig
 from tfaudio.data.recordings import Recordings, parallel_calls
 from tfaudio.features.front_end import compute_features
 from tfaudio.features.normalization import Normalization, NormalizationFitter
+from tfaudio.terminal import native_messages_hidden
 
 
 class Pipeline:
@@ -54,6 +56,8 @@ class Pipeline:
         # Compiled, the whole front end runs as one loop over the batch, in two thirds of the time; it needs shapes
         # that do not change from batch to batch.
         self._features = tf.function(self._compute_features, jit_compile=not self._masked)
+        if not self._masked:
+            _start_compiler()
 
     def _compute_features(self, waveforms: tf.Tensor) -> tf.Tensor:
         return compute_features(waveforms, self.config.front_end, self.normalization)
@@ -196,6 +200,13 @@ class Pipeline:
         if class_weights is None:
             return inputs, targets
         return inputs, targets, tf.linalg.matvec(targets, class_weights)
+
+
+@functools.cache
+def _start_compiler() -> None:
+    """Makes XLA say once, unheard, that it has started; it would in the middle of a progress bar."""
+    with native_messages_hidden():
+        tf.function(tf.identity, jit_compile=True)(0.0)
 
 
 def _fold_in(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:

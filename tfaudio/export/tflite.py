@@ -6,8 +6,6 @@ magnitude for eight bits, and a fully quantised file loses a third of its accura
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from tfaudio.errors import TfaudioError
 from tfaudio.export import quantize
 from tfaudio.export.flatbuffer import join, operators
 from tfaudio.features.front_end import FrontEnd, compute_features
+from tfaudio.terminal import native_messages_hidden
 
 INPUT, OUTPUT = "waveform", "scores"
 
@@ -74,7 +73,7 @@ class TfliteConverter:
         if len(self._calibration) == 0:
             raise TfaudioError("int8 needs training clips to find the ranges of values; pass some.")
         float_model = self._part("float32")
-        with _native_messages_hidden():
+        with native_messages_hidden():
             return quantize.int8(float_model, self._calibration_features())
 
     def _calibration_features(self) -> Iterator[npt.NDArray[np.float32]]:
@@ -118,7 +117,7 @@ def export_static(model: keras.Model, folder: Path, *, shape: tuple[int, ...] | 
       shape: of the input, where the model leaves more open than the batch.
     """
     signature = tf.TensorSpec(shape or (1, *model.inputs[0].shape[1:]), "float32", name=model.inputs[0].name)
-    with _native_messages_hidden():
+    with native_messages_hidden():
         model.export(str(folder), input_signature=[signature], verbose=False)
     return folder
 
@@ -140,7 +139,7 @@ def convert_folder(folder: Path, variant: str) -> bytes:
     if variant == "float16":
         converter.target_spec.supported_types = [tf.float16]
     try:
-        with _native_messages_hidden():
+        with native_messages_hidden():
             return bytes(converter.convert())
     except Exception as error:  # the converter's own exception type is not public
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -148,19 +147,6 @@ def convert_folder(folder: Path, variant: str) -> bytes:
             f"TensorFlow {tf.__version__} cannot convert the {folder.name} to TFLite {variant} ({reason.strip()}); "
             "use layers that TFLite has."
         ) from error
-
-
-@contextlib.contextmanager
-def _native_messages_hidden() -> Iterator[None]:
-    """Keeps the converter's dozens of C++ lines off the terminal; Python's exceptions say what failed."""
-    saved = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 class TfliteModel:
