@@ -5,29 +5,26 @@ A reader looks at names and sizes only: no audio is decoded here.
 
 from __future__ import annotations
 
-import csv
-import math
 import os
 import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
 from tfaudio.config import DataConfig
+from tfaudio.data.manifest import csv_rows, read_manifest
 from tfaudio.data.spec import (
     AUDIO_EXTENSIONS,
     NOT_AUDIO,
     Clip,
     DatasetSpec,
     Skipped,
+    composed,
+    usable_spec,
     why_not_audio,
-    why_unusable,
 )
 from tfaudio.data.synthetic import synthetic_folder
 from tfaudio.errors import TfaudioError
-from tfaudio.labels import LabelMap
 from tfaudio.registry import Registry
 
 _SPLIT_NAMES = frozenset(("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"))
@@ -128,117 +125,10 @@ def read_folder(root: Path) -> DatasetSpec:
                 continue
             between = path.parent.relative_to(folder).as_posix()
             group = path.stem if between == "." else between
-            clips.append(Clip(str(path), _normal(folder.name), group=_normal(group)))
+            clips.append(Clip(str(path), composed(folder.name), group=composed(group)))
         if len(clips) == before:
             skipped.append(Skipped(str(folder), "a class folder without audio files"))
-    return _finish("folder", clips, skipped, root)
-
-
-def read_manifest(path: Path) -> DatasetSpec:
-    """Reads a CSV file with one row a clip.
-
-    Columns: path (absolute, or relative to the CSV file) and label; optional are fold (a whole number),
-    split (train, validation or test), group, text, start and end (seconds); others are passed over. A
-    fold or split must be given for all rows or for none. Without a group, the parts of one file are one.
-
-    Args:
-      path: the CSV file in UTF-8, or a folder with a file `manifest.csv`.
-
-    Raises:
-      TfaudioError: if a row or column is wrong; the message gives the line.
-    """
-    path = path / "manifest.csv" if path.is_dir() else path
-    if not path.is_file():
-        raise TfaudioError(f"{path} does not exist; name the CSV file of the data set in data.data_dir (--data_dir).")
-    clips: list[Clip] = []
-    seen: dict[tuple[str, float | None, float | None], int] = {}
-    for line, row in _csv_rows(path, required=("path", "label")):
-        clip = _manifest_clip(path, line, row)
-        key = (os.path.normpath(clip.path), clip.start, clip.end)
-        if key in seen:
-            raise TfaudioError(f"{path}, line {line}, repeats the clip of line {seen[key]}; remove one of them.")
-        seen[key] = line
-        for column in ("fold", "split"):
-            if clips and (getattr(clip, column) is None) != (getattr(clips[0], column) is None):
-                raise TfaudioError(
-                    f"{path}, line {line}: column '{column}' is filled in some rows and empty in others; fill all."
-                )
-        clips.append(clip)
-    return _finish("manifest", clips, [], path)
-
-
-def _manifest_clip(source: Path, line: int, row: dict[str, str]) -> Clip:
-    def fail(problem: str) -> NoReturn:
-        raise TfaudioError(f"{source}, line {line}: {problem}")
-
-    def seconds(column: str) -> float | None:
-        if not row.get(column):
-            return None
-        try:
-            value = float(row[column])
-        except ValueError:
-            value = math.nan
-        if not (math.isfinite(value) and value >= 0):
-            fail(f"{column} must be a number of seconds, not '{row[column]}'.")
-        return value
-
-    for column in ("path", "label"):
-        if not row[column]:
-            fail(f"column '{column}' is empty; fill it in, or remove the row.")
-    fold = row.get("fold") or None
-    if fold is not None and not re.fullmatch(r"-?\d+(\.0+)?", fold):
-        fail(f"fold must be a whole number, not '{fold}'.")
-    split = (row.get("split") or "").lower() or None
-    if split not in (None, "train", "validation", "test"):
-        fail(f"split must be train, validation or test, not '{split}'.")
-    # An absolute path differs between machines, and so would a split by its hash; the spec finds a common root.
-    group = row.get("group") or (None if os.path.isabs(row["path"]) else Path(row["path"]).as_posix())
-    start, end = seconds("start"), seconds("end")
-    if end is not None and end <= (start or 0.0):
-        fail(f"end ({end:g} s) must come after start ({start or 0:g} s).")
-    return Clip(
-        path=os.path.normpath(source.parent / row["path"]),
-        label=_normal(row["label"]),
-        fold=None if fold is None else int(float(fold)),
-        split=split,
-        group=_normal(group) if group else None,
-        text=row.get("text") or None,
-        start=start,
-        end=end,
-    )
-
-
-def _csv_rows(path: Path, required: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yields line number and cells by column; blank lines are allowed at the end of the file only."""
-    blank: int | None = None
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [cell.strip() for cell in next(reader, [])]
-            if missing := [column for column in required if column not in header]:
-                raise TfaudioError(
-                    f"{path}, line 1, lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-                    f"it has: {', '.join(header) or 'nothing'} (columns are separated by commas)."
-                )
-            if twice := sorted({column for column in header if column and header.count(column) > 1}):
-                raise TfaudioError(f"{path}, line 1, names the column {twice[0]} twice; rename one of them.")
-            for row in reader:
-                cells = [cell.strip() for cell in row]
-                if not any(cells):
-                    blank = blank or reader.line_num
-                    continue
-                if blank:
-                    raise TfaudioError(f"{path}, line {blank}, is blank; remove it.")
-                if len(cells) > len(header):
-                    raise TfaudioError(
-                        f"{path}, line {reader.line_num}, has {len(cells)} cells for {len(header)} columns; put a cell "
-                        'that holds a comma in "double quotes".'
-                    )
-                yield reader.line_num, dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))
-    except UnicodeDecodeError as error:
-        raise TfaudioError(f"{path} is not UTF-8 text; save it as 'CSV UTF-8'.") from error
-    except csv.Error as error:
-        raise TfaudioError(f"{path}, line {reader.line_num}, is not valid CSV: {error}.") from error
+    return usable_spec("folder", clips, skipped, root)
 
 
 def read_esc(root: Path, name: str) -> DatasetSpec:
@@ -261,7 +151,7 @@ def read_esc(root: Path, name: str) -> DatasetSpec:
         )
     subset = name == "esc10" and table.name == "esc50.csv"
     clips: list[Clip] = []
-    for line, row in _csv_rows(table, required=["filename", "fold", "category"] + ["esc10"] * subset):
+    for line, row in csv_rows(table, required=["filename", "fold", "category"] + ["esc10"] * subset):
         if subset and row["esc10"].lower() != "true":
             continue
         parts = row["filename"].split("-")
@@ -273,7 +163,7 @@ def read_esc(root: Path, name: str) -> DatasetSpec:
         if not path.exists():  # copies are often stored in another format than the WAV that the table names
             path = next((p for e in sorted(AUDIO_EXTENSIONS) if (p := path.with_suffix(e)).exists()), path)
         clips.append(Clip(str(path), row["category"], fold=int(row["fold"]), group=parts[1]))
-    return _finish(name, clips, [], root)
+    return usable_spec(name, clips, [], root)
 
 
 def read_fsdd(root: Path) -> DatasetSpec:
@@ -296,33 +186,11 @@ def read_fsdd(root: Path) -> DatasetSpec:
             continue
         digit, speaker, index = match.groups()
         clips.append(Clip(str(path), digit, split="test" if int(index) < 5 else "train", group=speaker))
-    return _finish("fsdd", clips, skipped, folder)
+    return usable_spec("fsdd", clips, skipped, folder)
 
 
 def _read_synthetic(root: Path) -> DatasetSpec:
     return replace(read_manifest(root), name="synthetic")
-
-
-def _finish(name: str, clips: list[Clip], skipped: list[Skipped], source: Path) -> DatasetSpec:
-    """Sorts out files that cannot be used, and refuses what is no classification task."""
-    usable: list[Clip] = []
-    for clip in clips:
-        if reason := why_unusable(clip.path):
-            skipped.append(Skipped(clip.path, reason))
-        else:
-            usable.append(clip)
-    if not usable:
-        example = f" ({skipped[0].path}: {skipped[0].reason})" if skipped else ""
-        raise TfaudioError(f"{source} leads to no usable audio files{example}; check data.data_dir (--data_dir).")
-    labels = LabelMap.from_labels(clip.label for clip in usable)
-    if len(labels) < 2:
-        raise TfaudioError(f"{source} has only the class '{labels[0]}'; a classifier needs at least two classes.")
-    return DatasetSpec(name, tuple(usable), labels, skipped=tuple(sorted(skipped, key=lambda s: s.path)))
-
-
-def _normal(name: str) -> str:
-    """Gives accented letters one form: macOS stores names decomposed, keyboards type them composed."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _visible(folder: Path, skipped: list[Skipped]) -> list[Path]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
 
 # What libsndfile reads, by the name of the file.
@@ -165,3 +167,36 @@ def why_unusable(path: str) -> str | None:
     if not os.path.getsize(path):
         return "the file is empty"
     return None if os.access(path, os.R_OK) else "the file may not be read"
+
+
+def composed(name: str) -> str:
+    """Gives accented letters one form: macOS stores names decomposed, keyboards type them composed."""
+    return unicodedata.normalize("NFC", name)
+
+
+def usable_spec(name: str, clips: Iterable[Clip], skipped: Iterable[Skipped], source: Path) -> DatasetSpec:
+    """Makes a data set of what a reader found: sorts out files that cannot be used, refuses what cannot be learnt.
+
+    Args:
+      name: of the data set.
+      clips: all that were found.
+      skipped: what the reader has left out already.
+      source: the file or folder that was read, for messages.
+
+    Raises:
+      TfaudioError: if no file is usable, or all are of one class.
+    """
+    usable: list[Clip] = []
+    left_out = list(skipped)
+    for clip in clips:
+        if reason := why_unusable(clip.path):
+            left_out.append(Skipped(clip.path, reason))
+        else:
+            usable.append(clip)
+    if not usable:
+        example = f" ({left_out[0].path}: {left_out[0].reason})" if left_out else ""
+        raise TfaudioError(f"{source} leads to no usable audio files{example}; check data.data_dir (--data_dir).")
+    labels = LabelMap.from_labels(clip.label for clip in usable)
+    if len(labels) < 2:
+        raise TfaudioError(f"{source} has only the class '{labels[0]}'; a classifier needs at least two classes.")
+    return DatasetSpec(name, tuple(usable), labels, skipped=tuple(sorted(left_out, key=lambda s: s.path)))
