@@ -88,6 +88,7 @@ def test_unusable_recordings_are_listed_with_their_reason(tmp_path, noises):
     for skipped in recordings.skipped:
         name = skipped.path.rsplit("/", 1)[1]
         assert re.search(faults[name], skipped.reason), (name, skipped.reason)
+        assert not skipped.reason.startswith(skipped.path)
     with pytest.raises(TfaudioError, match=r"truncated\.flac.*without --strict"):
         read_recordings(clips, sample_rate=RATE, config=DataConfig(strict=True), progress=False)
     with pytest.raises(TfaudioError, match=r"None of the 6 recordings can be used.*truncated\.flac"):

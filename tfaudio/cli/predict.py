@@ -151,17 +151,10 @@ class _JsonLines:
         del top, per_window, name_width  # every score is there
 
     def write(self, name: str, prediction: Any) -> None:
-        row = {
-            "path": name,
-            "start": round(prediction.start, 3),
-            "end": round(prediction.end, 3),
-            "label": prediction.label,
-            "score": round(prediction.score, 6),
-            "scores": {
-                label: round(float(score), 6) for label, score in zip(prediction.labels, prediction.scores, strict=True)
-            },
+        scores = {
+            label: round(float(score), 6) for label, score in zip(prediction.labels, prediction.scores, strict=True)
         }
-        print(json.dumps(row, ensure_ascii=False), flush=True)
+        print(json.dumps({"path": name, **prediction.to_dict(), "scores": scores}, ensure_ascii=False), flush=True)
 
 
 _WRITERS: dict[str, Callable[[int, bool, int], _Writer]] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}

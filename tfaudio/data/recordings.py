@@ -138,7 +138,9 @@ def read_recordings(
     for index, clip in enumerate(clips):
         if index not in lengths and index not in faults:
             reason = f"cannot be decoded by engine '{config.engine}'"
-            faults[index] = diagnose(clip.path) or f"{reason}; try --engine=soundfile"
+            found = diagnose(clip.path) or f"{reason}; try --engine=soundfile"
+            # The path stands before the reason wherever it is told.
+            faults[index] = found.removeprefix(f"{clip.path} ").removesuffix(".")
     if faults and config.strict:
         first = min(faults)
         raise TfaudioError(f"{clips[first].path}: {faults[first]}; mend or remove it, or train without --strict.")

@@ -33,14 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             found = classifier.windows(source) if options.per_window else [classifier.classify(source)]
             for prediction in found:
-                row = {
-                    "path": name,
-                    "start": round(prediction.start, 3),
-                    "end": round(prediction.end, 3),
-                    "label": prediction.label,
-                    "score": round(prediction.score, 6),
-                }
-                print(json.dumps(row, ensure_ascii=False), flush=True)
+                print(json.dumps({"path": name, **prediction.to_dict()}, ensure_ascii=False), flush=True)
         except TfaudioError as error:
             failures += 1
             print(f"tfaudio.runtime: {error}", file=sys.stderr)

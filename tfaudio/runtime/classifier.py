@@ -47,6 +47,11 @@ class Prediction:
         best = np.argsort(-self.scores, kind="stable")[:k]
         return [(self.labels[int(i)], float(self.scores[i])) for i in best]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns start, end, label and score, rounded, ready for JSON."""
+        label, score = self.top(1)[0]
+        return {"start": round(self.start, 3), "end": round(self.end, 3), "label": label, "score": round(score, 6)}
+
     @property
     def label(self) -> str:
         """The best label."""
