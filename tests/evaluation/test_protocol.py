@@ -129,3 +129,10 @@ def test_evaluation_imports_neither_tensorflow_nor_matplotlib() -> None:
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "[]"
+
+
+def test_a_perfect_test_set_still_leaves_doubt() -> None:
+    summary = summarize_folds([FoldResult("test", (True,) * 300)])
+    # Wilson's interval at n of n: from n / (n + z^2) to 1.
+    assert summary["interval"] == pytest.approx([300 / (300 + 1.959964**2), 1.0], abs=1e-6)
+    assert summarize_folds([FoldResult("test", (False,) * 9)])["interval"][0] == pytest.approx(0.0, abs=1e-12)

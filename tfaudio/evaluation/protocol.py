@@ -14,7 +14,7 @@ import numpy as np
 
 import tfaudio
 from tfaudio.errors import TfaudioError
-from tfaudio.evaluation.metrics import bootstrap_interval
+from tfaudio.evaluation.metrics import bootstrap_interval, wilson_interval
 from tfaudio.registry import unknown_name_message
 
 # folds: each official fold tested by a model trained on the others. nested: the same, with every choice made
@@ -66,8 +66,9 @@ def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
       mean: mean accuracy of the folds, each counting the same.
       standard_deviation: over the folds, with n - 1; None for a single fold.
       pooled: accuracy over all clips; equal to the mean if the folds have one size.
-      interval: lower and upper end of the 95 % bootstrap interval of `pooled` over clips. It holds for other
-        clips of the same kind, not for other trainings.
+      interval: lower and upper end of the 95 % bootstrap interval of `pooled` over clips; Wilson's where all clips are
+        right, or all wrong, since resampling them knows no doubt. It holds for other clips of the same kind, not for
+        other trainings.
       accuracy_per_fold: by name, in the order given.
       num_clips: number of distinct test clips.
       seeds: the seeds, sorted.
@@ -97,11 +98,17 @@ def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
         "mean": fmean(accuracies),
         "standard_deviation": stdev(accuracies) if len(accuracies) > 1 else None,
         "pooled": float(clips.mean()),
-        "interval": list(bootstrap_interval(clips)),
+        "interval": list(_interval(clips)),
         "accuracy_per_fold": dict(zip(by_fold, accuracies, strict=True)),
         "num_clips": len(clips),
         "seeds": sorted({seed for of_seed in by_fold.values() for seed in of_seed}),
     }
+
+
+def _interval(clips: np.ndarray) -> tuple[float, float]:
+    if len(np.unique(clips)) == 1 and clips[0] in (0.0, 1.0):
+        return wilson_interval(int(clips.sum()), len(clips))
+    return bootstrap_interval(clips)
 
 
 def result_record(
