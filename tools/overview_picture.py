@@ -73,7 +73,7 @@ def main() -> None:
     bars.set_xlim(0, 1)
     bars.tick_params(axis="x", labelsize=7)
     bars.set_title("the same scores out of each", loc="left", fontsize=9)
-    bars.legend(fontsize=8, loc="lower right")
+    bars.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.06), ncol=3, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(PICTURE, buffer.getvalue())

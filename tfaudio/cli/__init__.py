@@ -28,6 +28,9 @@ about flags come at once. Since each call has its own `FlagValues`, several comm
 
 from __future__ import annotations
 
+import shlex
+import sys
+
 from tfaudio.errors import TfaudioError
 from tfaudio.terminal import native_messages_hidden
 
@@ -40,6 +43,11 @@ def refuse_arguments(arguments: list[str]) -> None:
     """Raises UsageError if something other than flags was given to a command that takes flags only."""
     if arguments:
         raise UsageError(f"Unexpected argument '{arguments[0]}'; this command takes flags only (--name=value).")
+
+
+def command_line() -> str:
+    """Returns the command as typed, for whoever wants a stored figure again."""
+    return shlex.join(["tfaudio", *sys.argv[1:]])
 
 
 def load_tensorflow() -> None:

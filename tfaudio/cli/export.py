@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from tfaudio.cli import load_tensorflow, refuse_arguments
+from tfaudio.cli import command_line, load_tensorflow, refuse_arguments
 from tfaudio.errors import TfaudioError
 from tfaudio.export.report import FORMATS, GateConfig, check_formats
 from tfaudio.files import refuse_existing, write_json
@@ -18,6 +19,8 @@ from tfaudio.files import refuse_existing, write_json
 if TYPE_CHECKING:
     import numpy as np
 
+    from tfaudio.config import RunConfig
+    from tfaudio.data.spec import DatasetSpec
     from tfaudio.export.report import ExportReport
 
 USAGE = """tfaudio export --run_dir=RUN --output_dir=OUT [--formats=...] [flags]
@@ -74,29 +77,44 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if flag_values.json:
         refuse_existing(flag_values.json, overwrite=flag_values.overwrite)
 
+    started = time.monotonic()
     load_tensorflow()
     reports = {}
     for path in folds or [run_dir]:
         target = output_dir / path.name if folds else output_dir
-        reports[path.name] = _export(path, target, formats, gate, flag_values)
+        reports[path.name], spec, config = _export(path, target, formats, gate, flag_values)
         print(reports[path.name].to_text(), end="", flush=True)
-    document: dict[str, Any]
+    accuracies = _mean_accuracies(list(reports.values()))
+    by_fold = {name: report.to_dict() for name, report in reports.items()}
     if folds:
-        document = _summary(reports)
-        write_json(output_dir / "report.json", document)
-        for name, accuracy in document["mean_accuracy"].items():
+        write_json(output_dir / "report.json", {"mean_accuracy": accuracies, "folds": by_fold})
+        for name, accuracy in accuracies.items():
             print(f"mean over {len(folds)} folds: {name:<14} {accuracy:.4f}")
-    else:
-        document = reports[run_dir.name].to_dict()
     if flag_values.json:
-        write_json(flag_values.json, document)
+        from tfaudio.evaluation.metrics import wilson_interval
+        from tfaudio.evaluation.protocol import protocol_of, result_record
+
+        clips = sum(report.clips for report in reports.values())
+        record = result_record(
+            dataset=spec.name,
+            protocol=protocol_of(spec, by_fold=config.data.test_fold is not None),
+            model=config.model.name,
+            accuracy=accuracies["keras"],
+            interval=wilson_interval(round(accuracies["keras"] * clips), clips),
+            seeds=[config.training.seed],
+            command=command_line(),
+            duration_seconds=round(time.monotonic() - started, 1),
+            num_clips=clips,
+            extra={"accuracy_by_format": accuracies, "reports": by_fold},
+        )
+        write_json(flag_values.json, record)
     print(f"exported to {output_dir}")
     return 1 if any(report.failed for report in reports.values()) else 0
 
 
 def _export(
     run_dir: Path, output_dir: Path, formats: tuple[str, ...], gate: GateConfig, flag_values: flags.FlagValues
-) -> ExportReport:
+) -> tuple[ExportReport, DatasetSpec, RunConfig]:
     import numpy as np
 
     from tfaudio.bundle import load_bundle, read_split
@@ -136,7 +154,7 @@ def _export(
     clips = [pipeline.waveform_windows(int(index))[0] for index in calibration]
     if config.clip.seconds is None:  # of unequal length; only the SavedModel takes them so
         clips = clips[:1]
-    return export_run(
+    report = export_run(
         bundle,
         formats=formats,
         output_dir=output_dir,
@@ -150,14 +168,14 @@ def _export(
         dataset_fingerprint=fingerprint,
         progress=lambda line: print(f"{run_dir.name}: {line}", file=sys.stderr),
     )
+    return report, data.spec, bundle.config
 
 
-def _summary(reports: dict[str, ExportReport]) -> dict[str, Any]:
-    """Joins the reports of the folds of one cross-validation."""
-    names = [report.name for report in next(iter(reports.values())).formats]
-    accuracies: dict[str, float] = {"keras": fmean(r.keras_accuracy or 0.0 for r in reports.values())}
-    for name in names:
-        found = [f.accuracy for r in reports.values() for f in r.formats if f.name == name and f.accuracy is not None]
-        if len(found) == len(reports):
-            accuracies[name] = fmean(found)
-    return {"mean_accuracy": accuracies, "folds": {name: report.to_dict() for name, report in reports.items()}}
+def _mean_accuracies(reports: list[ExportReport]) -> dict[str, float]:
+    """Mean accuracy over the folds, of Keras and of each format that was converted in all of them."""
+    accuracies = {"keras": fmean(report.keras_accuracy or 0.0 for report in reports)}
+    for name in (found.name for found in reports[0].formats):
+        values = [f.accuracy for report in reports for f in report.formats if f.name == name and f.accuracy is not None]
+        if len(values) == len(reports):
+            accuracies[name] = fmean(values)
+    return accuracies

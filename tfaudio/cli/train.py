@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from tfaudio.cli import UsageError, load_tensorflow, refuse_arguments
+from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
 from tfaudio.cli.settings import define_settings, settings_from
 from tfaudio.config import RunConfig
 from tfaudio.errors import TfaudioError
@@ -62,7 +60,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     load_tensorflow()
     from tfaudio.data.labelled import read_labelled_data, split_of
     from tfaudio.evaluation.evaluate import evaluate
-    from tfaudio.evaluation.protocol import FoldResult, result_record, summarize_folds
+    from tfaudio.evaluation.protocol import FoldResult, protocol_of, result_record, summarize_folds
     from tfaudio.evaluation.report import metrics_table, write_report
     from tfaudio.models import MODELS
     from tfaudio.training.trainer import train
@@ -97,12 +95,12 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     summary = summarize_folds(results)
     record = result_record(
         dataset=spec.name,
-        protocol="folds" if folds else "official" if spec.has_official_split else "hash",
+        protocol=protocol_of(spec, by_fold=bool(folds)),
         model=config.model.name,
         accuracy=summary["mean"],
         interval=summary["interval"],
         seeds=summary["seeds"],
-        command=_command_line(),
+        command=command_line(),
         duration_seconds=round(time.monotonic() - started, 1),
         num_clips=summary["num_clips"],
         extra={
@@ -142,8 +140,3 @@ def _summary_line(summary: dict[str, Any], num_folds: int) -> str:
     if num_folds > 1:
         text += f"; {num_folds} folds, standard deviation {summary['standard_deviation']:.1%}"
     return text
-
-
-def _command_line() -> str:
-    """The command as typed, for whoever wants the figure again."""
-    return shlex.join(["tfaudio", *sys.argv[1:]])

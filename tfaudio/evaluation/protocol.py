@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import tfaudio
+from tfaudio.data.spec import DatasetSpec
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.metrics import bootstrap_interval, wilson_interval
 from tfaudio.registry import unknown_name_message
@@ -109,6 +110,11 @@ def _interval(clips: np.ndarray) -> tuple[float, float]:
     if len(np.unique(clips)) == 1 and clips[0] in (0.0, 1.0):
         return wilson_interval(int(clips.sum()), len(clips))
     return bootstrap_interval(clips)
+
+
+def protocol_of(spec: DatasetSpec, *, by_fold: bool) -> str:
+    """Returns the name of the protocol by which `split_dataset` finds the test set."""
+    return "folds" if by_fold else "official" if spec.has_official_split else "hash"
 
 
 def result_record(
