@@ -51,13 +51,26 @@ def test_targets_and_links_exist(readme, repository):
 
 def test_every_figure_has_its_result(readme, repository):
     rows = re.findall(r"^\|.*?\| ([\d.]+) % .*?\[(\w+)\.json\].*$", readme, re.MULTILINE)
-    assert len(rows) >= 3
+    assert len(rows) >= 6
     for figure, name in rows:
         result = json.loads((repository / "tools" / "benchmark" / "results" / f"{name}.json").read_text())
         assert f"{100 * result['accuracy']:.1f}" == figure, name
-        assert result["command"].startswith("tfaudio train ")
+        assert result["command"].startswith(("tfaudio train ", "tfaudio export "))
         assert result["interval"][0] <= result["accuracy"] <= result["interval"][1]
         assert result["protocol"] in ("folds", "official")
         assert result["seeds"]
         assert result["versions"]["tensorflow"]
         assert result["duration_seconds"] > 0
+
+
+def test_every_exported_figure_has_its_result(readme, repository):
+    formats = ["keras", "saved_model", "float32", "float16", "dynamic_range", "int8"]
+    rows = re.findall(r"^\|(.*)\[(\w+_export)\.json\].*$", readme, re.MULTILINE)
+    assert rows
+    for cells, name in rows:
+        result = json.loads((repository / "tools" / "benchmark" / "results" / f"{name}.json").read_text())
+        first = next(iter(result["reports"].values()))["formats"]
+        told = re.findall(r"([\d.]+) %(?:, (\d+) kB)?", cells)
+        for (accuracy, size), kind in zip(told, formats, strict=True):
+            assert accuracy == f"{100 * result['accuracy_by_format'][kind]:.1f}"
+            assert not size or abs(int(size) - first[kind]["size_bytes"] / 1000) <= 0.5
