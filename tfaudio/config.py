@@ -362,8 +362,6 @@ class TrainingConfig(Config):
       weight_decay: decoupled decay of kernels (not of biases and normalisation).
       label_smoothing: share of each target spread evenly over the classes.
       class_weights: weigh examples by the inverse frequency of their class.
-      average_decay: decay a step of the moving average of the weights that is evaluated and exported;
-        0 uses the last weights themselves.
       early_stopping_patience: epochs without a better validation loss before stopping; 0 never stops.
         Needs data.validation_fraction.
       strategy: where to train: "auto" takes all GPUs, or the CPU where there is none.
@@ -378,7 +376,6 @@ class TrainingConfig(Config):
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     class_weights: bool = False
-    average_decay: float = 0.0
     early_stopping_patience: int = 0
     strategy: Literal["auto", "cpu", "mirrored", "multi_worker", "tpu"] = "auto"
     mixed_precision: bool = False
@@ -388,7 +385,7 @@ class TrainingConfig(Config):
         for name in ("epochs", "batch_size"):
             _check(getattr(self, name) >= 1, f"training.{name} must be at least 1, not {getattr(self, name)}.")
         _check(self.learning_rate > 0 and math.isfinite(self.learning_rate), "training.learning_rate must be positive.")
-        for name in ("warmup_fraction", "label_smoothing", "average_decay"):
+        for name in ("warmup_fraction", "label_smoothing"):
             _check(0 <= getattr(self, name) < 1, f"training.{name} must be in [0, 1), not {getattr(self, name)}.")
         _check(self.weight_decay >= 0, "training.weight_decay must not be negative.")
         _check(self.seed >= 0, f"training.seed must not be negative, but is {self.seed}.")

@@ -157,7 +157,7 @@ def test_recordings_of_any_length_train_under_a_mask(small_config, data, tmp_pat
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"training.class_weights": True, "training.average_decay": 0.9},
+        {"training.class_weights": True},
         {"training.mixed_precision": True},
         {"training.strategy": "cpu", "data.memory_gigabytes": 0.0, "model.name": "attention", "model.options": {}},
     ],

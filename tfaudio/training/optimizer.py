@@ -11,7 +11,7 @@ def make_optimizer(config: TrainingConfig, *, total_steps: int) -> keras.optimiz
     """Returns AdamW whose rate rises linearly, then falls to zero by a cosine.
 
     Args:
-      config: learning_rate, warmup_fraction, weight_decay and average_decay are used.
+      config: learning_rate, warmup_fraction and weight_decay are used.
       total_steps: of the whole training.
 
     Source: I. Loshchilov, F. Hutter, Decoupled Weight Decay Regularization (2019).
@@ -23,9 +23,8 @@ def make_optimizer(config: TrainingConfig, *, total_steps: int) -> keras.optimiz
         warmup_target=config.learning_rate,
         warmup_steps=warmup,
     )
-    average = {"use_ema": True, "ema_momentum": config.average_decay} if config.average_decay else {}
     # No clipping here: Keras clips each replica's gradient before the sum, which silently differs from one device.
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay or None, **average)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay or None)
     if config.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
