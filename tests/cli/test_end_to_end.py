@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -274,3 +275,37 @@ def test_a_run_without_weights_says_how_to_go_on(run, tmp_path, capsys):
         if command[0] == "predict":
             command[-1] = str(run / "confusion.png")
         assert "--resume" in _error(capsys, 1, *command)
+
+
+def test_test_recordings_that_broke_later_are_told(small_data, tmp_path, capsys):
+    copy = tmp_path / "data"
+    shutil.copytree(small_data, copy)
+    run = tmp_path / "run"
+    arguments = ["--dataset=manifest", f"--data_dir={copy / 'manifest.csv'}", f"--output_dir={run}", "--folds=1"]
+    assert main(["train", *arguments, *SMALL, "--epochs=1"]) == 0
+    broken = copy / json.loads((run / "split.json").read_text())["test"][0]
+    broken.write_bytes(broken.read_bytes()[:5000])
+    capsys.readouterr()
+    assert main(["evaluate", f"--run_dir={run}", f"--json={tmp_path / 'e.json'}"]) == 0
+    assert f"not scored: {broken}" in capsys.readouterr().err
+    document = json.loads((tmp_path / "e.json").read_text())
+    assert (document["num_clips"], [s["path"] for s in document["skipped"]]) == (19, [str(broken)])
+    wide = ["--max_accuracy_drop=1", "--min_agreement=0", "--formats=float32"]
+    assert main(["export", f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}", *wide]) == 0
+    assert f"not used: {broken}" in capsys.readouterr().err
+
+
+def test_folds_of_unequal_size_give_a_result(small_data, tmp_path, capsys):
+    rows = list(csv.DictReader((small_data / "manifest.csv").open()))
+    kept = [row for row in rows if row["fold"] in "23"] + [row for row in rows if row["fold"] == "1"][:1]
+    with (small_data / "unequal.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(kept)
+    run = tmp_path / "run"
+    arguments = ["--dataset=manifest", f"--data_dir={small_data / 'unequal.csv'}", f"--output_dir={run}", *SMALL]
+    assert main(["train", *arguments, "--epochs=1", "--folds=1,2,2"]) == 0
+    result = json.loads((run / "result.json").read_text())
+    assert set(result["accuracy_per_fold"]) == {"1", "2"}
+    assert result["interval"][0] <= result["accuracy"] <= result["interval"][1]
+    assert "same --folds" in _error(capsys, 1, "train", *arguments, "--epochs=1", "--folds=2", "--resume")

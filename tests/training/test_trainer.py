@@ -74,8 +74,11 @@ def test_a_killed_run_resumes_to_the_same_weights(
             if self.steps == killed_after_steps:
                 raise _Killed
 
+        def close(self):
+            pass
+
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "ProgressBar", lambda epochs: Killer())
+        patch.setattr(trainer, "Progress", lambda epochs, log: Killer())
         with pytest.raises(_Killed):
             train(small_config, tmp_path / "run", data=data, log=_quiet)
     with pytest.raises(TfaudioError, match="--resume"):
@@ -95,6 +98,37 @@ def test_resuming_with_other_settings_is_refused(small_config, data, finished):
     config = small_config.override({"training.learning_rate": 0.5})
     with pytest.raises(TfaudioError, match=r"training\.learning_rate"):
         train(config, finished.path, data=data, resume=True, log=_quiet)
+
+
+def test_resuming_on_changed_data_is_refused(small_config, small_data, tmp_path):
+    # One recording less moves others between training and test: what was learnt from would be tested on.
+    lines = (small_data / "manifest.csv").read_text().splitlines()
+    (small_data / "changing.csv").write_text("\n".join(lines) + "\n")
+    config = small_config.override(
+        {"data.data_dir": str(small_data / "changing.csv"), "data.test_fold": None, "training.epochs": 1}
+    )
+    train(config, tmp_path / "run", progress=False, log=_quiet)
+    split = (tmp_path / "run" / bundle.SPLIT).read_text()
+    (small_data / "changing.csv").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(TfaudioError, match="has changed since"):
+        train(config, tmp_path / "run", resume=True, progress=False, log=_quiet)
+    assert (tmp_path / "run" / bundle.SPLIT).read_text() == split
+
+
+def test_a_mistake_in_the_settings_leaves_the_run_that_stands(small_config, data, tmp_path):
+    config = small_config.override({"training.epochs": 1})
+    train(config, tmp_path / "run", data=data, progress=False, log=_quiet)
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+    for wrong in ({"training.strategy": "multi_worker"}, {"model.options": {"filterz": [8]}}):
+        with pytest.raises(TfaudioError):
+            train(config.override(wrong), tmp_path / "run", data=data, overwrite=True, progress=False, log=_quiet)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
+
+
+def test_off_a_terminal_progress_is_told_in_lines(small_config, data, tmp_path):
+    lines: list[str] = []
+    train(small_config.override({"training.epochs": 2}), tmp_path / "run", data=data, log=lines.append)
+    assert [line.split(":")[0] for line in lines if line.startswith("epoch")] == ["epoch 1 of 2", "epoch 2 of 2"]
 
 
 def test_nothing_is_overwritten_unasked(small_config, data, finished):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -53,9 +54,13 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         bundle = bundle.moved_data(flag_values.data_dir)
     evaluation = evaluate(bundle)
     title = f"{bundle.config.data.dataset}, {bundle.config.model.name}"
+    for skipped in evaluation.skipped:
+        print(f"not scored: {skipped.path}: {skipped.reason}", file=sys.stderr)
     print(metrics_table(evaluation.metrics, title=title))
     if flag_values.json:
-        write_json(flag_values.json, {"run_dir": str(run_dir), **evaluation.metrics.to_dict()})
+        skipped_files = [{"path": s.path, "reason": s.reason} for s in evaluation.skipped]
+        document = {"run_dir": str(run_dir), **evaluation.metrics.to_dict(), "skipped": skipped_files}
+        write_json(flag_values.json, document)
     if flag_values.report_dir:
         report_dir = Path(flag_values.report_dir)
         write_report(report_dir, evaluation.metrics, title=title)

@@ -136,6 +136,8 @@ def _export(
     fingerprint = read_split(run_dir).get("fingerprint")
     data = read_labelled_data(bundle.config, clips=wanted, expect_fingerprint=fingerprint)
     split = split_of(bundle.config, data.spec)
+    for skipped in data.skipped_of((*split.train, *split.test)):
+        print(f"{run_dir.name}: not used: {skipped.path}: {skipped.reason}", file=sys.stderr)
     targets = data.targets(bundle.labels)
     config = bundle.config
     if flag_values.clip_seconds is not None:

@@ -56,6 +56,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     spec = read_dataset(config.data)
     folds = _folds(flag_values.folds, spec.folds)
+    if flag_values.resume:
+        _check_same_shape(output_dir, single=len(folds) < 2)
 
     load_tensorflow()
     from tfaudio.data.labelled import read_labelled_data, split_of
@@ -63,9 +65,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.evaluation.protocol import FoldResult, protocol_of, result_record, summarize_folds
     from tfaudio.evaluation.report import metrics_table, write_report
     from tfaudio.models import MODELS
-    from tfaudio.training.trainer import train
+    from tfaudio.training.trainer import check_settings, train
 
-    MODELS[config.model.name]  # a wrong name is found before hours of decoding
+    MODELS[config.model.name]  # a wrong name or setting is found before hours of decoding
+    check_settings(config, len(spec.labels))
     configs: dict[int | None, RunConfig] = {None: config}
     if folds:
         configs = {fold: config.override({"data.test_fold": fold}) for fold in folds}
@@ -97,13 +100,14 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         dataset=spec.name,
         protocol=protocol_of(spec, by_fold=bool(folds)),
         model=config.model.name,
-        accuracy=summary["mean"],
+        accuracy=summary["pooled"],
         interval=summary["interval"],
         seeds=summary["seeds"],
         command=command_line(),
         duration_seconds=round(time.monotonic() - started, 1),
         num_clips=summary["num_clips"],
         extra={
+            "mean_over_folds": summary["mean"],
             "standard_deviation_over_folds": summary["standard_deviation"],
             "accuracy_per_fold": summary["accuracy_per_fold"],
             "chosen_epoch": "lowest validation loss" if config.data.validation_fraction else "last",
@@ -119,6 +123,18 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     return 0
 
 
+def _check_same_shape(output_dir: Path, *, single: bool) -> None:
+    """Refuses to resume a single run as one of several folds, or the other way round."""
+    from tfaudio.bundle import fold_folders, is_run_folder
+
+    if single and fold_folders(output_dir):
+        raise TfaudioError(f"{output_dir} holds the folds of a cross-validation; resume it with the same --folds.")
+    if not single and is_run_folder(output_dir):
+        raise TfaudioError(
+            f"{output_dir} holds a single run; resume it with the --folds it had, or name another folder."
+        )
+
+
 def _folds(text: str | None, known: tuple[int, ...]) -> list[int]:
     if text is None:
         return []
@@ -127,7 +143,7 @@ def _folds(text: str | None, known: tuple[int, ...]) -> list[int]:
     if text == "all":
         return list(known)
     try:
-        return [int(part) for part in text.split(",")]
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise UsageError(f"--folds={text} must be `all` or numbers such as 1 or 1,3.") from None
 
@@ -138,5 +154,7 @@ def _summary_line(summary: dict[str, Any], num_folds: int) -> str:
         f"accuracy {summary['mean']:.1%}, 95 % interval {low:.1%} to {high:.1%} over {summary['num_clips']} recordings"
     )
     if num_folds > 1:
-        text += f"; {num_folds} folds, standard deviation {summary['standard_deviation']:.1%}"
+        text += (
+            f"; mean of {num_folds} folds {summary['mean']:.1%}, standard deviation {summary['standard_deviation']:.1%}"
+        )
     return text

@@ -10,7 +10,7 @@ import numpy as np
 from tfaudio.config import RunConfig
 from tfaudio.data.catalog import read_dataset
 from tfaudio.data.recordings import Recordings, read_recordings
-from tfaudio.data.spec import Clip, DatasetSpec
+from tfaudio.data.spec import Clip, DatasetSpec, Skipped
 from tfaudio.data.split import Split, split_dataset
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
@@ -30,6 +30,11 @@ class LabelledData:
           TfaudioError: if a recording's label is not among the labels.
         """
         return np.array([labels.index(clip.label) for clip in self.recordings.clips], np.int64)
+
+    def skipped_of(self, clips: Sequence[Clip]) -> tuple[Skipped, ...]:
+        """Returns those of the clips that could not be used, with the reasons."""
+        wanted = {clip.path for clip in clips}
+        return tuple(skipped for skipped in self.recordings.skipped if skipped.path in wanted)
 
 
 def split_of(config: RunConfig, spec: DatasetSpec) -> Split:

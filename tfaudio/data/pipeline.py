@@ -94,7 +94,7 @@ class Pipeline:
                 num_parallel_calls=parallel_calls(self.config.data),
             )
             dataset = self._batch(dataset, batch, drop_remainder=True)  # replicas need equal shares
-            dataset = dataset.enumerate()
+            dataset = dataset.enumerate()  # the step's number goes into its seed
             return dataset.map(
                 lambda step, batch: self._training_batch(batch, _fold_in(epoch_seed, step), weights),
                 num_parallel_calls=tf.data.AUTOTUNE,  # features of a batch at a time: cheaper than clip by clip
@@ -103,7 +103,8 @@ class Pipeline:
         epochs = tf.data.Dataset.range(first_epoch, training.epochs).flat_map(epoch)
         cardinality = max(0, training.epochs - first_epoch) * steps
         # Keras counts a step too many where it does not know the number.
-        return epochs.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4)
+        epochs = epochs.apply(tf.data.experimental.assert_cardinality(cardinality))
+        return epochs.prefetch(4)  # the next batches are made while a step computes
 
     def evaluation(self, indices: np.ndarray, *, with_targets: bool = False) -> tf.data.Dataset:
         """Returns the given clips in order, not augmented, whole: every clip gives all its windows.
@@ -115,7 +116,7 @@ class Pipeline:
         positions = tf.data.Dataset.from_tensor_slices((np.arange(len(indices), dtype=np.int64), indices))
         dataset = positions.map(self._evaluation_example, num_parallel_calls=parallel_calls(self.config.data))
         if not self._masked:
-            dataset = dataset.unbatch()
+            dataset = dataset.unbatch()  # windows of several clips share a batch, so that short clips fill it too
         dataset = self._batch(dataset, batch, drop_remainder=False)
         one_hot = self._one_hot_of(indices)
 
@@ -123,7 +124,13 @@ class Pipeline:
             inputs, _ = self._inputs(waveforms, length)
             return inputs, tf.gather(one_hot, position) if with_targets else position
 
-        return dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+        dataset = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+        examples = len(indices)
+        if not self._masked:
+            lengths = self.recordings.lengths[indices]
+            examples = int(np.sum(self.config.clip.num_windows(lengths, self.config.front_end.sample_rate)))
+        # Keras takes a data set of unknown length for one that ended too soon, and says so.
+        return dataset.apply(tf.data.experimental.assert_cardinality(-(-examples // batch))).prefetch(2)
 
     def waveform_windows(self, index: int) -> np.ndarray:
         """Returns the windows of one clip, float32 [windows, samples]: what an exported model is given."""

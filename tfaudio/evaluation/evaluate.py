@@ -11,7 +11,7 @@ from tfaudio.bundle import Bundle, load_bundle, read_split, write_csv
 from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.data.recordings import Recordings
-from tfaudio.data.spec import Clip
+from tfaudio.data.spec import Clip, Skipped
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.metrics import Metrics, compute_metrics
 from tfaudio.models.classifier import with_scores
@@ -26,12 +26,14 @@ class Evaluation:
       clips: the recordings, n of them.
       targets: int64 [n].
       scores: float32 [n, classes].
+      skipped: test recordings that could not be scored, and why.
     """
 
     metrics: Metrics
     clips: tuple[Clip, ...]
     targets: np.ndarray
     scores: np.ndarray
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def correct(self) -> tuple[bool, ...]:
@@ -64,13 +66,15 @@ def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, prog
         data = read_labelled_data(
             bundle.config, clips=lambda split: split.test, expect_fingerprint=fingerprint, progress=progress
         )
-    indices = data.recordings.select(split_of(bundle.config, data.spec).test)
+    test = split_of(bundle.config, data.spec).test
+    indices = data.recordings.select(test)
     if not len(indices):
         raise TfaudioError("None of the test recordings can be used; mend them, or change the split.")
     targets = data.targets(bundle.labels)[indices]
     scores = score_clips(bundle, data.recordings, indices)
     clips = tuple(data.recordings.clips[index] for index in indices)
-    return Evaluation(compute_metrics(targets, scores, bundle.labels), clips, targets, scores)
+    metrics = compute_metrics(targets, scores, bundle.labels)
+    return Evaluation(metrics, clips, targets, scores, data.skipped_of(test))
 
 
 def score_clips(bundle: Bundle, recordings: Recordings, indices: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from tfaudio.bundle import Bundle
 from tfaudio.config import RunConfig
 from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
 from tfaudio.data.pipeline import Pipeline
-from tfaudio.data.spec import Clip
+from tfaudio.data.spec import Clip, DatasetSpec
 from tfaudio.data.split import Split
 from tfaudio.errors import TfaudioError
 from tfaudio.files import make_writable_folder, refuse_existing, write_json
@@ -63,24 +63,27 @@ def train(
     else:
         refuse_existing(run_dir, overwrite=overwrite)
     data = data or read_labelled_data(config, progress=progress)
+    if resume:
+        _check_same_data(run_dir, data.spec)
     split = split_of(config, data.spec)
     labels, recordings = data.spec.labels, data.recordings
+    targets = data.targets(labels)
+    chosen = recordings.select(split.train)
+    validation = recordings.select(split.validation)
+    strategy = check_settings(config, len(labels))
+    _report(log, data, split, targets[chosen])
     if not resume:
         bundle.clear(run_dir)
     make_writable_folder(run_dir)
     bundle.write_config(run_dir, config)  # first: it is what --resume looks for
     _write_split(run_dir, data, split)
-    targets = data.targets(labels)
-    chosen = recordings.select(split.train)
-    validation = recordings.select(split.validation)
-    _report(log, data, split, targets[chosen])
 
     keras.utils.clear_session()
-    strategy = make_strategy(config.training.strategy)
     # Threads otherwise sum gradients in any order, and two runs of one seed part ways after some epochs.
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.training.seed)
     keras.config.set_dtype_policy(precision_policy(strategy, mixed=config.training.mixed_precision))
+    bar = Progress(config.training.epochs, log)
     try:
         plain = Pipeline(recordings, targets, len(labels), config)
         normalization = plain.fit_normalization(chosen)
@@ -108,26 +111,43 @@ def train(
                 steps_per_epoch=steps,
                 validation_data=pipeline.evaluation(validation, with_targets=True) if len(validation) else None,
                 verbose=0,
+                shuffle=False,  # the pipeline does; Keras warns otherwise
                 callbacks=[
                     keeper,
-                    *([ProgressBar(config.training.epochs)] if progress else []),
+                    *([bar] if progress else []),
                     *([keras.callbacks.TensorBoard(str(run_dir / bundle.TENSORBOARD))] if tensorboard else []),
                 ],
             )
         if keeper.best_weights.is_file():
             classifier.load_weights(keeper.best_weights)
     finally:
+        bar.close()
         keras.config.set_dtype_policy("float32")
     bundle.write_model(run_dir, labels, normalization, classifier)
     return bundle.load_bundle(run_dir)  # what is returned is what is on disk, in full precision
 
 
-class ProgressBar(keras.callbacks.Callback):
-    """One bar over the epochs, with the latest figures."""
+def check_settings(config: RunConfig, num_classes: int) -> tf.distribute.Strategy:
+    """Finds what is wrong with the devices or the model's options before an earlier run is replaced.
 
-    def __init__(self, epochs: int) -> None:
+    Returns:
+      the strategy to train under.
+
+    Raises:
+      TfaudioError: if the devices are not there, or the model cannot be built.
+    """
+    strategy = make_strategy(config.training.strategy)
+    check_batch(config.training.batch_size, strategy)
+    build_classifier(config, num_classes)
+    return strategy
+
+
+class Progress(keras.callbacks.Callback):
+    """One bar over the epochs with the latest figures; on no terminal, a line at every tenth of the way."""
+
+    def __init__(self, epochs: int, log: Callable[[str], None]) -> None:
         super().__init__()
-        self._epochs = epochs
+        self._epochs, self._log = epochs, log
         self._bar: tqdm | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -135,11 +155,17 @@ class ProgressBar(keras.callbacks.Callback):
             self._bar = tqdm(total=self._epochs, initial=epoch, desc="training", unit="epoch", disable=None)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._bar is not None:
-            self._bar.set_postfix({key: f"{value:.3f}" for key, value in (logs or {}).items()}, refresh=False)
-            self._bar.update()
+        figures = {key: f"{value:.3f}" for key, value in (logs or {}).items()}
+        if self._bar is None or self._bar.disable:
+            if (epoch + 1) * 10 // self._epochs > epoch * 10 // self._epochs:
+                told = ", ".join(f"{key} {value}" for key, value in figures.items())
+                self._log(f"epoch {epoch + 1} of {self._epochs}: {told}")
+            return
+        self._bar.set_postfix(figures, refresh=False)
+        self._bar.update()
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def close(self) -> None:
+        """Leaves the bar's line, however the training ended."""
         if self._bar is not None:
             self._bar.close()
 
@@ -166,6 +192,17 @@ def _check_same_config(run_dir: Path, config: RunConfig) -> None:
         )
 
 
+def _check_same_data(run_dir: Path, spec: DatasetSpec) -> None:
+    """A recording more or less would move others between training and test, whatever was learnt from them already."""
+    if not (run_dir / bundle.SPLIT).is_file():
+        return  # stopped before it had begun to train
+    if bundle.read_split(run_dir)["fingerprint"] != spec.fingerprint():
+        raise TfaudioError(
+            f"The data set '{spec.name}' has changed since {run_dir} was begun, so the run cannot be resumed; restore "
+            "the data, or start anew with --overwrite."
+        )
+
+
 def _write_split(run_dir: Path, data: LabelledData, split: Split) -> None:
     def names(clips: tuple[Clip, ...]) -> list[str]:
         return [data.spec.relative_path(clip) for clip in clips]
@@ -188,10 +225,14 @@ def _write_split(run_dir: Path, data: LabelledData, split: Split) -> None:
 
 def _report(log: Callable[[str], None], data: LabelledData, split: Split, targets: np.ndarray) -> None:
     labels = data.spec.labels
+
+    def usable(clips: tuple[Clip, ...]) -> int:
+        return len(data.recordings.select(clips))
+
     counts = np.bincount(targets, minlength=len(labels))
     log(
         f"{data.spec.name}: {len(data.recordings.clips)} recordings of {len(labels)} classes; "
-        f"{len(split.train)} to train on, {len(split.validation)} to validate, {len(split.test)} to test "
+        f"{usable(split.train)} to train on, {usable(split.validation)} to validate, {usable(split.test)} to test "
         f"({split.rule})."
     )
     for skipped in data.recordings.skipped:
