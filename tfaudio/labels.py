@@ -13,8 +13,8 @@ class LabelMap:
     """The classes of a model, in the order of its outputs.
 
     Args:
-      names: distinct, non-empty class names; a name may hold spaces, commas and any script, but no
-        line break, since label files keep one name a line.
+      names: distinct, non-empty class names; a name may hold spaces, commas and any script, but nothing
+        that ends a line (U+2028 does too), since label files keep one name a line.
 
     Raises:
       TfaudioError: if a name is empty, repeated or holds a line break.
@@ -30,7 +30,7 @@ class LabelMap:
         if not self.names:
             raise TfaudioError("A label map needs at least one class name.")
         for name in self.names:
-            if not name.strip() or "\n" in name or "\r" in name:
+            if not name.strip() or name.splitlines() != [name]:
                 raise TfaudioError(f"Class name {name!r} is empty or holds a line break; rename the class.")
         if len(set(self.names)) != len(self.names):
             twice = sorted({name for name in self.names if self.names.count(name) > 1})
@@ -43,8 +43,9 @@ class LabelMap:
 
     @classmethod
     def from_text(cls, text: str) -> LabelMap:
-        """Reads a label file: one class name a line."""
-        return cls(tuple(line for line in text.splitlines() if line.strip()))
+        """Reads a label file: one class name a line, also where an editor has ended the lines as Windows does."""
+        lines = (line.removesuffix("\r") for line in text.split("\n"))
+        return cls(tuple(line for line in lines if line.strip()))
 
     def to_text(self) -> str:
         return "".join(f"{name}\n" for name in self.names)
