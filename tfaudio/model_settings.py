@@ -17,6 +17,12 @@ from tfaudio.labels import LabelMap
 FORMAT_VERSION = 1
 LABELS_FILE, SETTINGS_FILE = "labels.txt", "tfaudio.json"
 EXPORT_AGAIN = "export it again with `tfaudio export`"
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    **dict.fromkeys(("tfaudio", "model", "variant", "score_activation"), (str, "text")),
+    **dict.fromkeys(("dataset", "dataset_fingerprint"), ((str, type(None)), "text")),
+    **dict.fromkeys(("front_end", "clip"), (dict, "a table")),
+    "num_labels": (int, "a whole number"),
+}
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,12 @@ class ModelMetadata:
             raise TfaudioError(
                 f"{name} has metadata format {version} and this tfaudio reads up to {FORMAT_VERSION}; upgrade tfaudio."
             )
+        for key, (kind, description) in _KINDS.items():
+            if key in settings and (not isinstance(settings[key], kind) or isinstance(settings[key], bool)):
+                given = json.dumps(settings[key])
+                raise TfaudioError(
+                    f"{name} holds a {SETTINGS_FILE} whose '{key}' is {given}, not {description}; {EXPORT_AGAIN}."
+                )
         try:
             metadata = cls(
                 labels=labels,
@@ -113,7 +125,7 @@ class ModelMetadata:
                 dataset=settings.get("dataset"),
                 dataset_fingerprint=settings.get("dataset_fingerprint"),
             )
-            count = int(settings["num_labels"])
+            count = settings["num_labels"]
         except KeyError as error:
             raise TfaudioError(f"{name} holds a {SETTINGS_FILE} without {error}; {EXPORT_AGAIN}.") from error
         except TfaudioError as error:
