@@ -94,6 +94,15 @@ def test_windows_are_scored_in_batches_as_they_come(batch_size: int) -> None:
         average([])
 
 
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_are_refused(score: float) -> None:
+    windows = [(0.0, np.zeros(4, np.float32))]
+    with pytest.raises(TfaudioError, match=r"scores are not numbers.*lower learning rate"):
+        list(
+            classify_windows(windows, lambda b: np.full((len(b), 2), score), labels=LabelMap(("a", "b")), sample_rate=8)
+        )
+
+
 @pytest.mark.parametrize(
     ("waveform", "message"),
     [

@@ -8,14 +8,31 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
 from tfaudio.errors import TfaudioError
 from tfaudio.runtime.classifier import Classifier
 
+# What a shell reports for a program ended by SIGINT and by SIGPIPE.
+_EXIT_INTERRUPTED = 130
+_EXIT_BROKEN_PIPE = 141
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Classifies and prints; 1 if the model or a recording could not be used."""
+    try:
+        code = _classify(arguments)
+        sys.stdout.flush()  # so that a closed pipe shows here, not at the interpreter's end
+        return code
+    except KeyboardInterrupt:
+        print("tfaudio.runtime: interrupted", file=sys.stderr)
+        return _EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return _EXIT_BROKEN_PIPE
+
+
+def _classify(arguments: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tfaudio.runtime", description="Classify recordings on a device.")
     parser.add_argument("model", help="a .tflite file that `tfaudio export` wrote")
     parser.add_argument("files", nargs="+", help="recordings; - reads one from standard input")
@@ -41,4 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code == _EXIT_BROKEN_PIPE:
+        # The interpreter flushes stdout once more on its way out, and would report the closed pipe then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -84,12 +84,20 @@ def classify_windows(
 
     Yields:
       One prediction a window.
+
+    Raises:
+      TfaudioError: if the scores are not one a label, or are not finite numbers.
     """
     rows = iter(windows)
     while chunk := list(itertools.islice(rows, batch_size)):
         scores = np.asarray(score_batch(np.stack([window for _, window in chunk])), np.float32)
         if scores.shape != (len(chunk), len(labels)):
             raise TfaudioError(f"The model gives {scores.shape[-1]} scores, but there are {len(labels)} labels.")
+        if not np.isfinite(scores).all():
+            raise TfaudioError(
+                "The model's scores are not numbers (NaN or infinity), as after a training that diverged; train it "
+                "again with a lower learning rate (--learning_rate)."
+            )
         for (start, window), row in zip(chunk, scores, strict=True):
             yield Prediction(start, start + len(window) / sample_rate, row, labels)
 
