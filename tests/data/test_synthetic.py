@@ -112,7 +112,7 @@ def test_write_synthetic(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         stored, make_sound("hum", seed=3, index=4, sample_rate=8_000, seconds=0.25), atol=1 / 2**15
     )
-    with pytest.raises(TfaudioError, match="exists already"):
+    with pytest.raises(TfaudioError, match=r"data exists already; name a new or empty folder\.$"):
         write_synthetic(folder)
 
 
@@ -144,6 +144,20 @@ def test_built_in_data_are_made_once(small_cache: Path) -> None:
     changed = os.stat(spec.clips[0].path).st_mtime_ns
     assert read_dataset(DataConfig(dataset="synthetic")) == spec
     assert os.stat(spec.clips[0].path).st_mtime_ns == changed
+
+
+def test_what_a_killed_process_left_is_removed_when_it_is_old(small_cache: Path) -> None:
+    day = 24 * 3600
+    kept = [".synthetic-v1.11", "..synthetic-v1.12.x", ".my-synthetic-voices", "synthetic-v0"]
+    for name in kept:
+        (small_cache / name).mkdir(parents=True)
+    for name in (".synthetic-v1.21", "..synthetic-v1.22.a_b8c"):
+        (small_cache / name / "bell").mkdir(parents=True)
+    for path in small_cache.iterdir():
+        if path.name not in kept[:2]:
+            os.utime(path, (0, path.stat().st_mtime - 2 * day))
+    synthetic_folder()
+    assert {path.name for path in small_cache.iterdir()} == {*kept, "synthetic-v1"}
 
 
 def test_two_processes_may_make_the_built_in_data_at_once(small_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from tfaudio.cli import UsageError, refuse_arguments
 USAGE = """tfaudio datasets [--dataset=NAME --data_dir=DIR] [--json]
 
 Without flags, lists the data sets that `tfaudio train` can name. With --dataset, reads one and counts its recordings,
-classes, folds and groups, and lists the files that are left out. With --dataset=synthetic --output_dir=DIR, builds the
-synthetic set there.
+classes, folds and groups, and lists the files that are left out; it looks at names and sizes only, and what cannot be
+decoded is found by `tfaudio train`. With --dataset=synthetic --output_dir=DIR, builds the synthetic set there.
 
   tfaudio datasets --dataset=folder --data_dir=birds
 """

@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import shutil
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,8 @@ from tfaudio.registry import unknown_name_message
 # Raise it with any change to the sounds: the cached copy of the data set carries it in its name.
 SYNTHETIC_VERSION = 1
 NUM_FOLDS = 5
+# An unfinished copy of the data set of this age belongs to nobody any more.
+_LEFTOVER_SECONDS = 24 * 3600
 
 Waveform = NDArray[np.float64]
 Maker = Callable[[np.random.Generator, int, int], Waveform]
@@ -258,6 +262,8 @@ def write_synthetic(
     """
     import soundfile  # needs a system library, which the sounds themselves do not
 
+    if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
+        raise TfaudioError(f"{os.fspath(folder)} exists already; name a new or empty folder.")
     if clips_per_class < 1:
         raise TfaudioError(f"clips_per_class must be at least 1, not {clips_per_class}.")
     table = io.StringIO()
@@ -285,6 +291,7 @@ def synthetic_folder() -> Path:
     """
     cache = Path(os.environ.get("TFAUDIO_CACHE") or Path.home() / ".cache" / "tfaudio").absolute()
     final = cache / f"synthetic-v{SYNTHETIC_VERSION}"
+    _remove_leftovers(cache)
     if (final / "manifest.csv").is_file():
         return final
     mine = cache / f".{final.name}.{os.getpid()}"
@@ -297,3 +304,20 @@ def synthetic_folder() -> Path:
         if not (final / "manifest.csv").is_file():
             raise TfaudioError(f"{final} stands in the way of the built-in data; remove it.") from None
     return final
+
+
+def _remove_leftovers(cache: Path) -> None:
+    """Removes what processes that were killed while they wrote the built-in data have left behind.
+
+    By age, since the process may be one of another machine on the same disk; writing takes a minute at most.
+    """
+    for path in cache.glob(".*"):
+        # Nothing else: the folder is whichever one TFAUDIO_CACHE names.
+        if not re.fullmatch(r"\.{1,2}synthetic-v\d+\.\d+(\.\w+)?", path.name):
+            continue
+        try:
+            old = path.stat().st_mtime < time.time() - _LEFTOVER_SECONDS
+        except OSError:  # another process has just removed it
+            continue
+        if old:
+            shutil.rmtree(path, ignore_errors=True)
