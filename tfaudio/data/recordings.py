@@ -125,7 +125,7 @@ def read_recordings(
     with bar:
         for index, waveform in dataset.as_numpy_iterator():
             bar.update()
-            fault = _fault(waveform)
+            fault = _fault(waveform, clips[index], sample_rate)
             if fault:
                 faults[int(index)] = fault
                 continue
@@ -158,8 +158,11 @@ def read_recordings(
     )
 
 
-def _fault(waveform: np.ndarray) -> str | None:
+def _fault(waveform: np.ndarray, clip: Clip, sample_rate: int) -> str | None:
     if not len(waveform):
+        # A clip of less than half a sample is as empty, wherever it lies.
+        if clip.start and (clip.end is None or round(clip.end * sample_rate) > round(clip.start * sample_rate)):
+            return f"its start ({clip.start:g} s) lies beyond the end of the file"
         return "holds no samples"
     if not np.isfinite(waveform).all():
         return "holds samples that are not finite numbers (NaN or infinity)"
