@@ -66,6 +66,20 @@ def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert [(clip.label, clip.group) for clip in spec.clips] == [("cat", "b"), ("dog", "rex")]
 
 
+@pytest.mark.parametrize("target", [".", "..", "../.."])
+def test_a_link_upwards_does_not_bring_in_other_classes(tmp_path: Path, target: str) -> None:
+    touch(tmp_path, "data/cat/b.wav", "data/dog/rex/a.wav", "aside/c.wav")
+    (tmp_path / "data" / "dog" / "loop").symlink_to(target)
+    spec = read("folder", tmp_path / "data")
+    assert [(clip.label, clip.group) for clip in spec.clips] == [("cat", "b"), ("dog", "rex")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_class_name_that_ends_a_line_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(TfaudioError, match=r"u2028.*rename the class"):
+        read("folder", touch(tmp_path, "dog\u2028s/a.wav", "cat/b.wav"))
+
+
 def test_class_names_of_other_scripts_have_one_form(tmp_path: Path) -> None:
     touch(tmp_path, "Türklingel/a.wav", "犬/b.wav", "two words, one comma/c.wav")
     assert set(read("folder", tmp_path).labels) == {"Türklingel", "犬", "two words, one comma"}

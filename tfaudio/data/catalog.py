@@ -117,9 +117,10 @@ def read_folder(root: Path) -> DatasetSpec:
         )
     if not class_folders:
         raise TfaudioError(f"{root} holds no class folders; put the recordings into one subfolder a class.")
+    here = os.path.realpath(root)
     for folder in class_folders:
         before = len(clips)
-        for path in _files_below(folder, skipped):
+        for path in files_below(folder, skipped, above=(here,)):
             if reason := why_not_audio(path):
                 skipped.append(Skipped(str(path), reason))
                 continue
@@ -215,14 +216,23 @@ def _visible(folder: Path, skipped: list[Skipped]) -> list[Path]:
     return visible
 
 
-def _files_below(folder: Path, skipped: list[Skipped], above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Files of a folder and the folders in it; links are followed, but not round in a circle."""
+def files_below(folder: Path, skipped: list[Skipped], *, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yields the files of a folder and of the folders in it, sorted; names that begin with a dot are passed over.
+
+    Links are followed, but not round in a circle: a link to a folder that holds the place it is reached from would
+    give files a second time, and those of the other classes among them.
+
+    Args:
+      folder: to search.
+      skipped: takes what cannot be read or named.
+      above: real paths of the folders that the walk has come through.
+    """
     here = os.path.realpath(folder)
-    if here in above:
+    if any(Path(place).is_relative_to(here) for place in above):
         return
     for path in _visible(folder, skipped):
-        if path.is_dir():
-            yield from _files_below(path, skipped, (*above, here))
+        if os.path.isdir(path):  # unlike Path.is_dir, it does not raise where a folder lets nobody in
+            yield from files_below(path, skipped, above=(*above, here))
         else:
             yield path
 
