@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from absl import flags
 
 from tfaudio.cli import UsageError
 from tfaudio.errors import TfaudioError
+from tfaudio.labels import LabelMap
 
 USAGE = """tfaudio info MODEL [--json]
 
@@ -47,7 +50,7 @@ def describe(path: Path) -> dict[str, Any]:
       TfaudioError: if nothing usable lies there.
     """
     from tfaudio.bundle import is_run_folder
-    from tfaudio.cli.models import find_saved_model
+    from tfaudio.cli.models import find_saved_model, no_model_message
 
     if not path.exists():
         raise TfaudioError(f"There is no model {path}; name a .tflite file, a SavedModel or a run folder.")
@@ -62,7 +65,7 @@ def describe(path: Path) -> dict[str, Any]:
         return {"kind": "saved_model", **_of_metadata(read_settings_folder(saved_model / "assets"))}
     if is_run_folder(path):
         return _of_run(path)
-    raise TfaudioError(f"{path} holds neither a run (config.json) nor a SavedModel (saved_model.pb); name one.")
+    raise TfaudioError(no_model_message(path))
 
 
 def _of_metadata(metadata: Any) -> dict[str, Any]:
@@ -85,13 +88,29 @@ def _of_run(path: Path) -> dict[str, Any]:
     config = bundle.read_config(path)
     facts: dict[str, Any] = {"kind": "run", "trained": (path / bundle.WEIGHTS).is_file(), **config.to_dict()}
     if (path / bundle.LABELS).is_file():
-        facts["labels"] = (path / bundle.LABELS).read_text("utf-8").splitlines()
-    split = bundle.read_split(path)
-    if split:
-        facts["split"] = {"rule": split["rule"], **{part: len(split[part]) for part in ("train", "validation", "test")}}
+        with _damage_told(path / bundle.LABELS):
+            facts["labels"] = list(LabelMap.from_text((path / bundle.LABELS).read_text("utf-8")))
+    with _damage_told(path / bundle.SPLIT):
+        split = bundle.read_split(path) if (path / bundle.SPLIT).is_file() else {}
+        if split:
+            counts = {part: len(split[part]) for part in ("train", "validation", "test")}
+            facts["split"] = {"rule": split["rule"], **counts}
     if (path / bundle.METRICS).is_file():
-        metrics = json.loads((path / bundle.METRICS).read_text("utf-8"))
-        facts["metrics"] = {
-            key: metrics[key] for key in ("accuracy", "balanced_accuracy", "macro_f1", "mean_average_precision")
-        }
+        with _damage_told(path / bundle.METRICS):
+            metrics = json.loads((path / bundle.METRICS).read_text("utf-8"))
+            facts["metrics"] = {
+                key: metrics[key] for key in ("accuracy", "balanced_accuracy", "macro_f1", "mean_average_precision")
+            }
     return facts
+
+
+@contextlib.contextmanager
+def _damage_told(file: Path) -> Iterator[None]:
+    """Names the file of a run that does not hold what training wrote."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        if str(file) in str(error):
+            raise
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
+        raise TfaudioError(f"{file} is damaged ({reason}); restore it or train again.") from error

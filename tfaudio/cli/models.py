@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfaudio.bundle import is_run_folder, load_bundle, read_config
+from tfaudio.bundle import fold_folders, is_run_folder, load_bundle, read_config
 from tfaudio.cli import load_tensorflow
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
@@ -49,6 +49,17 @@ def _version(path: Path) -> int:
     return int(path.name)
 
 
+def no_model_message(path: Path) -> str:
+    """Says of a folder that it is no model, and names those that lie in it, as of an export or a cross-validation."""
+    inside = sorted(path.glob("*.tflite"))
+    if find_saved_model(path / "saved_model") is not None:
+        inside.append(path / "saved_model")
+    inside += fold_folders(path) or sorted(fold for fold in path.glob("fold_*") if any(fold.glob("*.tflite")))
+    if inside:
+        return f"{path} is no model itself but holds some; name one of them: {', '.join(map(str, inside))}."
+    return f"{path} holds neither a run (config.json) nor a SavedModel (saved_model.pb); name one."
+
+
 def open_model(name: str, *, threads: int = 1) -> OpenModel:
     """Opens a model by what lies at its path. A .tflite file takes no TensorFlow.
 
@@ -75,7 +86,7 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
         batch_size = 1 if metadata.clip.seconds is None else _BATCH_SIZE
         return OpenModel(metadata.labels, metadata.sample_rate, metadata.clip, load_score(saved_model), batch_size)
     if not is_run_folder(path):
-        raise TfaudioError(f"{path} holds neither a run (config.json) nor a SavedModel (saved_model.pb); name one.")
+        raise TfaudioError(no_model_message(path))
 
     read_config(path)
     load_tensorflow()

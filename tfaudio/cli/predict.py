@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from absl import flags
 
 from tfaudio.cli import UsageError
 from tfaudio.errors import TfaudioError
+
+if TYPE_CHECKING:
+    from tfaudio.data.spec import Skipped
 
 USAGE = """tfaudio predict --model=MODEL FILE_OR_FOLDER... [flags]
 
@@ -42,7 +46,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     """Classifies and prints; 1 if a recording could not be read."""
     if not arguments:
         raise UsageError("Name at least one file or folder to classify, or `-` for standard input.")
-    files = list(_expand(arguments))
+    skipped: list[Skipped] = []
+    files = list(_expand(arguments, skipped))
 
     from tqdm import tqdm
 
@@ -52,9 +57,12 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     model = open_model(flag_values.model, threads=flag_values.threads)
     writer = _WRITERS[flag_values.format](flag_values.top, flag_values.per_window, max(map(len, files)))
-    durations = [None if name == "-" else duration_seconds(name) for name in files]
+    # Asked of regular files alone: a pipe would be read to its end for its length, and then be empty.
+    durations = [duration_seconds(name) if name != "-" and os.path.isfile(name) else None for name in files]
     total = None if None in durations else sum(d for d in durations if d)
-    failures = 0
+    failures = len(skipped)
+    for left_out in skipped:
+        print(f"tfaudio predict: {left_out.path}: {left_out.reason}", file=sys.stderr)
     with tqdm(total=total, unit="s", desc="classifying", disable=None, unit_scale=True, leave=False) as bar:
         for name in files:
             source: str | IO[bytes] = sys.stdin.buffer if name == "-" else name
@@ -83,11 +91,14 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
                 bar.clear()
                 print(f"tfaudio predict: {error}", file=sys.stderr)
     if failures:
-        print(f"tfaudio predict: {failures} of {len(files)} recordings could not be classified.", file=sys.stderr)
+        count = len(files) + len(skipped)
+        print(f"tfaudio predict: {failures} of {count} recordings could not be classified.", file=sys.stderr)
     return 1 if failures else 0
 
 
-def _expand(arguments: list[str]) -> Iterator[str]:
+def _expand(arguments: list[str], skipped: list[Skipped]) -> Iterator[str]:
+    """Yields the recordings of files and folders; what a folder holds and cannot be named or opened goes to skipped."""
+    from tfaudio.data.catalog import files_below
     from tfaudio.data.spec import AUDIO_EXTENSIONS
 
     for argument in arguments:
@@ -95,11 +106,12 @@ def _expand(arguments: list[str]) -> Iterator[str]:
         if argument == "-":
             yield argument
         elif path.is_dir():
-            found = sorted(
-                str(p) for p in path.rglob("*") if p.suffix.lower() in AUDIO_EXTENSIONS and not p.name.startswith(".")
-            )
+            recordings = [p for p in files_below(path, skipped) if p.suffix.lower() in AUDIO_EXTENSIONS]
+            # Reading a pipe would wait for ever; a link to a file that is gone is a recording that somebody misses.
+            found = [str(p) for p in recordings if os.path.isfile(p) or not os.path.exists(p)]
             if not found:
-                raise TfaudioError(f"The folder {path} holds no recordings; name files, or another folder.")
+                example = f" ({skipped[-1].path}: {skipped[-1].reason})" if skipped else ""
+                raise TfaudioError(f"The folder {path} holds no recordings{example}; name files, or another folder.")
             yield from found
         elif path.exists() or path.is_symlink():
             yield argument
