@@ -56,4 +56,6 @@ def load_tensorflow() -> None:
     Commands call it when they have checked their flags and are about to do what takes TensorFlow.
     """
     with native_messages_hidden():
-        import tensorflow  # noqa: F401
+        import tensorflow
+
+        tensorflow.config.list_physical_devices()  # which is when it looks for GPUs; it starts none
