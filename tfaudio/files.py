@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -13,12 +14,15 @@ from typing import Any
 
 from tfaudio.errors import TfaudioError
 
+_DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows knows no quota
+
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path:
     """Writes a file under its final name only when all of it is on disk.
 
     Raises:
-      TfaudioError: if the folder cannot be written to.
+      TfaudioError: if the folder cannot be written to, the disk is full or a folder has that name; what stood there
+        before still does.
     """
     path = Path(path)
     data = content.encode("utf-8") if isinstance(content, str) else content
@@ -32,9 +36,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path
             file.write(data)
         os.chmod(temporary, 0o644)  # mkstemp makes 0600, which a server under another user cannot read
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise TfaudioError(f"Cannot write {path}: {error.strerror}; make room or choose another place.") from error
         raise
     return path
 
@@ -49,7 +55,7 @@ def folder_written_whole(path: str | os.PathLike[str], *, overwrite: bool = Fals
     """Gives an empty folder to fill, and moves it to `path` only if the block ends without error.
 
     Raises:
-      TfaudioError: if `path` stands and `overwrite` is false, or cannot be written.
+      TfaudioError: if `path` stands and `overwrite` is false, or cannot be written, or the disk is full.
     """
     path = Path(path)
     refuse_existing(path, overwrite=overwrite)
@@ -58,27 +64,59 @@ def folder_written_whole(path: str | os.PathLike[str], *, overwrite: bool = Fals
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     except OSError as error:
         raise TfaudioError(f"Cannot write {path}: {error.strerror}; choose another folder.") from error
+    moving = False
     try:
         yield temporary
+        moving = True
         os.chmod(temporary, 0o755)
         if path.is_dir():
             shutil.rmtree(path)
         elif path.exists():
             path.unlink()
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and (moving or error.errno in _DISK_FULL):
+            raise TfaudioError(f"Cannot write {path}: {error.strerror}; make room or choose another place.") from error
         raise
 
 
 def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool, flag: str = "--overwrite") -> None:
     """Raises TfaudioError if a file, or a folder with something in it, stands in the way."""
     path = Path(path)
-    if overwrite or not path.exists():
-        return
-    if path.is_dir() and not any(path.iterdir()):
-        return
+    try:
+        if overwrite or not path.exists():
+            return
+        if path.is_dir() and not any(path.iterdir()):
+            return
+    except OSError as error:
+        raise TfaudioError(f"Cannot write {path}: {error.strerror}; choose another place.") from error
     raise TfaudioError(f"{path} exists already; pass {flag} to replace it, or name another place.")
+
+
+def check_can_write(path: str | os.PathLike[str], *, overwrite: bool, flag: str = "--overwrite") -> None:
+    """Finds out now, rather than after hours of work, whether a file can be written; makes nothing.
+
+    Raises:
+      TfaudioError: if the path is a folder or no regular file, stands and `overwrite` is false, or its folder cannot
+        be made or written to.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise TfaudioError(f"{path} is a folder; name a file.")
+        if path.exists() and not path.is_file():
+            raise TfaudioError(f"{path} is no regular file, which alone can be written whole or not at all; name one.")
+        refuse_existing(path, overwrite=overwrite, flag=flag)
+        folder = path.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            raise TfaudioError(f"Cannot write {path}: {folder} is not a folder; choose another one.")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise TfaudioError(f"Cannot write {path}: no permission to write to {folder}; choose another folder.")
+    except OSError as error:
+        raise TfaudioError(f"Cannot write {path}: {error.strerror}; choose another folder.") from error
 
 
 def make_writable_folder(path: str | os.PathLike[str]) -> Path:
