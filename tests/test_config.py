@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 
 import pytest
 
 from tfaudio.config import ClipConfig, FrontEndConfig, RunConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.files import folder_written_whole, make_writable_folder, refuse_existing, write_atomically, write_json
+from tfaudio.files import (
+    check_can_write,
+    folder_written_whole,
+    make_writable_folder,
+    refuse_existing,
+    write_atomically,
+    write_json,
+)
 from tfaudio.labels import LabelMap
 from tfaudio.recipes import recipe
 from tfaudio.registry import Registry
@@ -29,9 +38,26 @@ def test_json_round_trip_keeps_every_setting():
     [
         ({"front_end": {"num_mels": 3}}, "front_end.num_mels.*Did you mean 'front_end.num_mel_bins'"),
         ({"data": {"engine": "graf"}}, "Did you mean 'graph'"),
-        ({"training": {"epochs": 1.5}}, "epochs must be of type int"),
-        ({"training": {"epochs": True}}, "epochs must be of type int"),
-        ({"training": {"epochs": 0}}, "at least 1"),
+        ({"training": {"epochs": 1.5}}, r"^training\.epochs must be of type int"),
+        ({"training": {"epochs": True}}, r"^training\.epochs must be of type int"),
+        ({"training": {"epochs": 0}}, r"^training\.epochs must be 1 to"),
+        ({"training": {"epochs": 10**20}}, r"^training\.epochs must be 1 to"),
+        ({"training": {"batch_size": 10**20}}, r"^training\.batch_size must be 1 to"),
+        ({"training": {"seed": 2**32}}, r"^training\.seed must be 0 to 4294967295, not 4294967296\.$"),
+        ({"training": {"learning_rate": math.nan}}, r"^training\.learning_rate must be a finite number"),
+        ({"training": {"weight_decay": 10**400}}, r"^training\.weight_decay must be a finite number"),
+        ({"training": {"early_stopping_patience": -1}}, r"^training\.early_stopping_patience must be 0 to"),
+        ({"data": {"parallel_calls": -5}}, r"^data\.parallel_calls must be 0 to"),
+        ({"data": {"memory_gigabytes": -1}}, r"^data\.memory_gigabytes must be 0 to"),
+        ({"clip": {"seconds": math.inf}}, r"^clip\.seconds must be a finite number"),
+        ({"clip": {"seconds": 1e12}}, r"^clip\.seconds must be positive and at most 3600, not"),
+        ({"clip": {"hop_seconds": 1e12}}, r"^clip\.hop_seconds must be positive and at most"),
+        ({"augment": {"noise_snr_db": [0, -math.inf]}}, r"^augment\.noise_snr_db must be a finite number"),
+        ({"front_end": {"num_mel_bins": 4000}}, r"^front_end\.num_mel_bins must be 1 to 1024, not 4000"),
+        ({"front_end": {"frame_step": 2**63}}, r"^front_end\.frame_step must be 1 to"),
+        ({"front_end": {"fft_length": 2**40}}, r"^front_end\.fft_length must be 2 to"),
+        ({"front_end": {"log_offset": 1e-60}}, r"^front_end\.log_offset must be"),
+        ({"training": 5}, r"^training must be a mapping of settings such as training\.epochs, not 5\.$"),
         ({"front_end": {"fft_length": 512}}, "must be at least frame_length"),
         ({"front_end": {"fft_length": 1500}}, "power of two"),
         ({"front_end": {"upper_edge_hertz": 9000.0}}, "8000"),
@@ -128,6 +154,64 @@ def test_unwritable_folders_are_told(tmp_path):
     refuse_existing(tmp_path / "nothing", overwrite=False)
     with pytest.raises(TfaudioError, match="exists already"):
         refuse_existing(tmp_path / "file", overwrite=False)
+
+
+@contextlib.contextmanager
+def _files_of_at_most(size):
+    """As on a disk that is full: a write beyond `size` bytes fails half way."""
+    resource = pytest.importorskip("resource", reason="Windows has no limit for the size of files")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_write_that_fails_half_way_is_told_and_leaves_what_stood(tmp_path):
+    path = write_atomically(tmp_path / "a.json", "old")
+    with _files_of_at_most(1000), pytest.raises(TfaudioError, match=r"Cannot write .*a\.json: File too large"):
+        write_atomically(path, b"x" * 5000)
+    with (
+        _files_of_at_most(1000),
+        pytest.raises(TfaudioError, match=r"Cannot write .*out: File too large"),
+        folder_written_whole(tmp_path / "out") as folder,
+    ):
+        (folder / "a").write_bytes(b"x" * 5000)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_folder_in_a_files_place_is_told(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(TfaudioError, match=r"Cannot write .*a\.json"):
+        write_atomically(tmp_path / "a.json", "x")
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_whether_a_file_can_be_written_is_told_ahead(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    check_can_write(tmp_path / "new" / "sub" / "a.json", overwrite=False)
+    check_can_write(tmp_path / "file", overwrite=True)
+    for name, message in (
+        ("file", "exists already; pass --overwrite"),
+        ("folder", "is a folder; name a file"),
+        ("file/a.json", r"file is not a folder|Not a directory"),
+        ("n" * 300, "too long"),
+    ):
+        with pytest.raises(TfaudioError, match=message):
+            check_can_write(tmp_path / name, overwrite=False)
+    with pytest.raises(TfaudioError, match="is a folder"):
+        check_can_write(tmp_path / "folder", overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFO")
+def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TfaudioError, match="no regular file"):
+        check_can_write(tmp_path / "pipe", overwrite=True)
 
 
 def test_written_json_is_readable_by_others(tmp_path):

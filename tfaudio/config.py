@@ -13,17 +13,30 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from tfaudio.errors import TfaudioError
 from tfaudio.registry import unknown_name_message
 
 C = TypeVar("C", bound="Config")
 
+# Bounds beyond which nothing is computed, only memory or a number format exhausted.
+_LONGEST_FRAME = 2**16  # samples
+_MOST_MEL_BINS = 1024
+_LONGEST_CLIP_SECONDS = 3_600.0  # a longer recording is cut into windows, or taken whole
+_MOST_SEEDS = 2**32  # NumPy takes no other
+_MOST_STEPS = 1_000_000
+_MOST_EXAMPLES = 65_536
+
 
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise TfaudioError(message)
+
+
+def _check_range(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise TfaudioError(f"{key} must be {low:.15g} to {high:.15g}, not {value}.")
 
 
 def _coerce(value: Any, kind: Any, key: str) -> Any:
@@ -46,9 +59,14 @@ def _coerce(value: Any, kind: Any, key: str) -> Any:
         _check(isinstance(value, Mapping), f"{key} must be a mapping, not {value!r}.")
         return dict(value)
     if isinstance(kind, type) and issubclass(kind, Config):
-        return value if isinstance(value, kind) else kind.from_dict(value, _prefix=f"{key}.")
+        return value if isinstance(value, kind) else kind.from_dict(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise TfaudioError(f"{key} must be a finite number.")
     if kind in (int, float, str, bool) and type(value) is not kind:
         raise TfaudioError(f"{key} must be of type {kind.__name__}, not {value!r}.")
     return value
@@ -58,34 +76,40 @@ def _coerce(value: Any, kind: Any, key: str) -> Any:
 class Config:
     """Base of all settings: typed, frozen, to and from JSON; an unknown key or a wrong type raises."""
 
+    section: ClassVar[str] = ""  # of RunConfig, by which messages name a setting as the user sets it
+
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
+        prefix = f"{self.section}." if self.section else ""
         for f in fields(self):
-            object.__setattr__(self, f.name, _coerce(getattr(self, f.name), hints[f.name], f.name))
+            object.__setattr__(self, f.name, _coerce(getattr(self, f.name), hints[f.name], prefix + f.name))
         self.check()
 
     def check(self) -> None:
         """Raises TfaudioError if the values do not fit together."""
 
     @classmethod
-    def from_dict(cls: type[C], values: Mapping[str, Any], *, _prefix: str = "") -> C:
+    def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
         """Builds the settings from a mapping; missing keys keep their defaults.
 
         Raises:
           TfaudioError: on an unknown key, a wrong type or values that do not fit together.
         """
-        _check(isinstance(values, Mapping), f"{_prefix or cls.__name__} must be a mapping, not {values!r}.")
         known = [f.name for f in fields(cls)]
+        prefix = f"{cls.section}." if cls.section else ""
+        if not isinstance(values, Mapping):
+            name, first = cls.section or cls.__name__, prefix + known[0]
+            raise TfaudioError(f"{name} must be a mapping of settings such as {first}, not {values!r}.")
         for key in values:
             if key not in known:
-                raise TfaudioError(unknown_name_message("setting", f"{_prefix}{key}", [_prefix + k for k in known]))
+                raise TfaudioError(unknown_name_message("setting", f"{prefix}{key}", [prefix + k for k in known]))
         return cls(**values)
 
     @classmethod
     def from_json(cls: type[C], text: str, *, source: str = "the configuration") -> C:
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # a number of too many digits, brackets too deep
             raise TfaudioError(f"{source} is not valid JSON: {error}.") from error
         return cls.from_dict(values)
 
@@ -149,6 +173,8 @@ class FrontEndConfig(Config):
         without a Fourier operator.
     """
 
+    section: ClassVar[str] = "front_end"
+
     sample_rate: int = 16_000
     feature: Literal["mel", "spectrogram"] = "mel"
     frame_length: int = 1024
@@ -165,27 +191,31 @@ class FrontEndConfig(Config):
     implementation: Literal["rfft", "matmul"] = "rfft"
 
     def check(self) -> None:
-        _check(1_000 <= self.sample_rate <= 384_000, f"sample_rate must be 1000 to 384000 Hz, not {self.sample_rate}.")
-        _check(self.frame_length >= 2, f"frame_length must be at least 2 samples, not {self.frame_length}.")
-        _check(self.frame_step >= 1, f"frame_step must be at least 1 sample, not {self.frame_step}.")
+        _check_range("front_end.sample_rate", self.sample_rate, 1_000, 384_000)  # Hz
+        _check_range("front_end.frame_length", self.frame_length, 2, _LONGEST_FRAME)
+        _check_range("front_end.frame_step", self.frame_step, 1, _LONGEST_FRAME)
+        _check_range("front_end.fft_length", self.fft_length, 2, _LONGEST_FRAME)
         _check(
             self.fft_length >= self.frame_length,
-            f"fft_length ({self.fft_length}) must be at least frame_length ({self.frame_length}).",
+            f"front_end.fft_length ({self.fft_length}) must be at least frame_length ({self.frame_length}).",
         )
         if self.implementation == "rfft":
             _check(
                 self.fft_length & (self.fft_length - 1) == 0,
-                f"fft_length must be a power of two for implementation 'rfft', not {self.fft_length}; "
-                "choose one, or implementation 'matmul'.",
+                "front_end.fft_length must be a power of two for front_end.implementation 'rfft', not "
+                f"{self.fft_length}; choose one, or implementation 'matmul'.",
             )
-        _check(self.num_mel_bins >= 1, f"num_mel_bins must be at least 1, not {self.num_mel_bins}.")
+        if self.feature == "mel":
+            # A Fourier bin lies in two bands at most. Whether each band has one depends on the scale: mel_matrix tells.
+            _check_range("front_end.num_mel_bins", self.num_mel_bins, 1, min(self.fft_length, _MOST_MEL_BINS))
         _check(
             0 <= self.lower_edge_hertz < self.upper_edge <= self.sample_rate / 2,
-            f"mel edges must satisfy 0 <= lower_edge_hertz < upper_edge_hertz <= {self.sample_rate / 2:g}, "
-            f"not {self.lower_edge_hertz:g} and {self.upper_edge:g}.",
+            "the mel edges must satisfy 0 <= front_end.lower_edge_hertz < front_end.upper_edge_hertz <= "
+            f"{self.sample_rate / 2:g}, not {self.lower_edge_hertz:g} and {self.upper_edge:g}.",
         )
-        _check(self.log_offset > 0, f"log_offset must be positive, not {self.log_offset}.")
-        _check(self.top_db is None or self.top_db > 0, f"top_db must be positive, not {self.top_db}.")
+        _check_range("front_end.log_offset", self.log_offset, 1e-30, 1e30)  # what float32 holds
+        if self.top_db is not None:
+            _check(self.top_db > 0, f"front_end.top_db must be positive, not {self.top_db}.")
 
     @property
     def upper_edge(self) -> float:
@@ -219,16 +249,19 @@ class ClipConfig(Config):
         hears, on the device as in training) or "tile" by repeating it.
     """
 
+    section: ClassVar[str] = "clip"
+
     seconds: float | None = 5.0
     hop_seconds: float | None = None
     short: Literal["pad", "tile"] = "pad"
 
     def check(self) -> None:
-        _check(self.seconds is None or self.seconds > 0, f"clip.seconds must be positive, not {self.seconds}.")
-        _check(
-            self.hop_seconds is None or self.hop_seconds > 0,
-            f"clip.hop_seconds must be positive, not {self.hop_seconds}.",
-        )
+        for name in ("seconds", "hop_seconds"):
+            value = getattr(self, name)
+            _check(
+                value is None or 0 < value <= _LONGEST_CLIP_SECONDS,
+                f"clip.{name} must be positive and at most {_LONGEST_CLIP_SECONDS:g}, not {value}.",
+            )
 
     def num_samples(self, sample_rate: int) -> int:
         """Samples in a window.
@@ -282,6 +315,8 @@ class DataConfig(Config):
       parallel_calls: recordings prepared at a time; 0 lets tf.data tune it.
     """
 
+    section: ClassVar[str] = "data"
+
     dataset: str = "folder"
     data_dir: str | None = None
     engine: Literal["auto", "graph", "soundfile"] = "auto"
@@ -298,6 +333,8 @@ class DataConfig(Config):
             f"data.validation_fraction must be in [0, 1), not {self.validation_fraction}.",
         )
         _check(0 < self.test_fraction < 1, f"data.test_fraction must be in (0, 1), not {self.test_fraction}.")
+        _check_range("data.memory_gigabytes", self.memory_gigabytes, 0, 1_000_000)
+        _check_range("data.parallel_calls", self.parallel_calls, 0, 1024)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,6 +353,8 @@ class AugmentConfig(Config):
       mixup_alpha: parameter of the Beta distribution that mixes pairs of examples and their labels.
     """
 
+    section: ClassVar[str] = "augment"
+
     time_shift: float = 0.5
     gain_db: float = 6.0
     noise_probability: float = 0.25
@@ -329,12 +368,14 @@ class AugmentConfig(Config):
     def check(self) -> None:
         for name in ("time_shift", "noise_probability", "time_mask_fraction", "frequency_mask_fraction"):
             _check(0 <= getattr(self, name) <= 1, f"augment.{name} must be in [0, 1], not {getattr(self, name)}.")
-        for name in ("gain_db", "time_masks", "frequency_masks", "mixup_alpha"):
-            _check(getattr(self, name) >= 0, f"augment.{name} must not be negative, but is {getattr(self, name)}.")
+        for name, most in {"gain_db": 120, "time_masks": 1000, "frequency_masks": 1000, "mixup_alpha": 1000}.items():
+            _check_range(f"augment.{name}", getattr(self, name), 0, most)
         _check(
             len(self.noise_snr_db) == 2 and self.noise_snr_db[0] <= self.noise_snr_db[1],
             f"augment.noise_snr_db must be a lowest and a highest ratio, not {list(self.noise_snr_db)}.",
         )
+        for ratio in self.noise_snr_db:
+            _check_range("augment.noise_snr_db", ratio, -200, 200)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,6 +386,8 @@ class ModelConfig(Config):
       name: a name from `tfaudio.models.MODELS`.
       options: keyword arguments of that builder; an unknown one raises when the model is built.
     """
+
+    section: ClassVar[str] = "model"
 
     name: str = "cnn"
     options: dict[str, Any] = field(default_factory=dict)
@@ -369,6 +412,8 @@ class TrainingConfig(Config):
       seed: every random choice follows from it.
     """
 
+    section: ClassVar[str] = "training"
+
     epochs: int = 60
     batch_size: int = 32
     learning_rate: float = 2e-3
@@ -382,13 +427,14 @@ class TrainingConfig(Config):
     seed: int = 0
 
     def check(self) -> None:
-        for name in ("epochs", "batch_size"):
-            _check(getattr(self, name) >= 1, f"training.{name} must be at least 1, not {getattr(self, name)}.")
-        _check(self.learning_rate > 0 and math.isfinite(self.learning_rate), "training.learning_rate must be positive.")
+        _check_range("training.epochs", self.epochs, 1, _MOST_STEPS)
+        _check_range("training.batch_size", self.batch_size, 1, _MOST_EXAMPLES)
+        _check(0 < self.learning_rate <= 100, f"training.learning_rate must be in (0, 100], not {self.learning_rate}.")
         for name in ("warmup_fraction", "label_smoothing"):
             _check(0 <= getattr(self, name) < 1, f"training.{name} must be in [0, 1), not {getattr(self, name)}.")
-        _check(self.weight_decay >= 0, "training.weight_decay must not be negative.")
-        _check(self.seed >= 0, f"training.seed must not be negative, but is {self.seed}.")
+        _check_range("training.weight_decay", self.weight_decay, 0, 100)
+        _check_range("training.early_stopping_patience", self.early_stopping_patience, 0, _MOST_STEPS)
+        _check_range("training.seed", self.seed, 0, _MOST_SEEDS - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
