@@ -113,5 +113,27 @@ def test_options_reach_the_builder_and_typos_raise():
         build_model(ModelConfig(name="cnn", options={"filter": [8]}), input_shape=(None, 8), num_classes=2)
     with pytest.raises(TfaudioError, match="Did you mean 'attention'"):
         build_model(ModelConfig(name="atention"), input_shape=(None, 8), num_classes=2)
-    with pytest.raises(TfaudioError, match="must be positive"):
+    with pytest.raises(TfaudioError, match="must be a positive integer"):
         build_model(ModelConfig(name="attention", options={"width": 0}), input_shape=(None, 8), num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("cnn", {"filters": []}, r"filters of 'cnn' must be a list such as \[32, 64\], not \[\]"),
+        ("cnn", {"filters": "ab"}, "filters of 'cnn' must be a list"),
+        ("cnn", {"filters": 8}, "filters of 'cnn' must be a list"),
+        ("cnn", {"filters": [8.5]}, r"filters\[0\] of 'cnn' must be a positive integer"),
+        ("cnn", {"filters": [8, True]}, r"filters\[1\] of 'cnn' must be a positive integer"),
+        ("cnn", {"dropout": 2}, r"dropout of 'cnn' must be a number in \[0, 1\), not 2"),
+        ("cnn", {"dropout": "x"}, "dropout of 'cnn' must be a number"),
+        ("attention", {"dropout": float("nan")}, "dropout of 'attention' must be a number"),
+        ("attention", {"width": 7}, r"width of 'attention' must be a multiple of 2 \* heads \(8\), not 7"),
+        ("attention", {"width": "a"}, "width of 'attention' must be a positive integer"),
+        ("attention", {"depth": None}, "depth of 'attention' must be a positive integer"),
+        ("attention", {"width": 10**20}, "width of 'attention' must be a positive integer up to"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(name, options, message):
+    with pytest.raises(TfaudioError, match=rf"^model\.options\.{message}"):
+        build_model(ModelConfig(name=name, options=options), input_shape=(None, 8), num_classes=2)

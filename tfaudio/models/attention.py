@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from tfaudio.errors import TfaudioError
 from tfaudio.models.layers import (
     AttentionPooling,
     SinusoidalPosition,
@@ -52,7 +53,11 @@ def attention(
     Source: Y. Gong et al., AST (2021), https://arxiv.org/abs/2104.01778; T. Xiao et al., Early Convolutions Help
     Transformers See Better (2021), https://arxiv.org/abs/2106.14881.
     """
-    check_options("attention", width=width, depth=depth, heads=heads, stem_filters=stem_filters)
+    check_options("attention", dropout=dropout, width=width, depth=depth, heads=heads, stem_filters=stem_filters)
+    if width % (2 * heads):
+        raise TfaudioError(
+            f"model.options.width of 'attention' must be a multiple of 2 * heads ({2 * heads}), not {width}."
+        )
     inputs, x, mask = model_inputs(input_shape, masked=masked)
     x = layers.Reshape((-1, input_shape[1], 1))(x)
     x, mask = conv_unit(x, mask, filters=stem_filters, kernel=5, stride=2)
@@ -65,7 +70,7 @@ def attention(
     keys = None if mask is None else mask[:, None, :]  # every query sees the same keys: those that are audio
     for index in range(depth):
         y = layers.LayerNormalization(epsilon=1e-6)(x)
-        y, _ = layers.MultiHeadAttention(heads, max(1, width // heads), dropout=dropout, name=f"attention_{index}")(
+        y, _ = layers.MultiHeadAttention(heads, width // heads, dropout=dropout, name=f"attention_{index}")(
             y, y, attention_mask=keys, return_attention_scores=True
         )
         x = x + layers.Dropout(dropout)(y)

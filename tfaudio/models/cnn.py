@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
+from tfaudio.errors import TfaudioError
 from tfaudio.models.layers import check_options, conv_unit, masked_max, masked_mean, max_pool, model_inputs
 from tfaudio.models.registry import MODELS
 
@@ -37,7 +38,9 @@ def cnn(
 
     Source: the pooling head of Q. Kong et al., PANNs (2020), https://arxiv.org/abs/1912.10211.
     """
-    check_options("cnn", **{f"filters[{i}]": f for i, f in enumerate(filters)})
+    if not isinstance(filters, (list, tuple)) or not filters:
+        raise TfaudioError(f"model.options.filters of 'cnn' must be a list such as [32, 64], not {filters!r}.")
+    check_options("cnn", dropout=dropout, **{f"filters[{i}]": count for i, count in enumerate(filters)})
     inputs, x, mask = model_inputs(input_shape, masked=masked)
     x = layers.Reshape((-1, input_shape[1], 1))(x)  # [batch, frames, bins, 1]
     x, mask = conv_unit(x, mask, filters=filters[0], kernel=5, stride=2)  # [batch, frames/2, bins/2, filters]

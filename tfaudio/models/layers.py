@@ -14,6 +14,7 @@ from keras import layers, ops
 from tfaudio.errors import TfaudioError
 
 Tensor = Any  # a Keras tensor of whichever backend
+_LARGEST_OPTION = 4096  # of channels, blocks or heads: beyond it, memory is what fails
 
 
 def model_inputs(
@@ -156,8 +157,12 @@ class AttentionPooling(layers.Layer):
         return {**super().get_config(), "units": self.units}
 
 
-def check_options(name: str, **values: Any) -> None:
-    """Raises TfaudioError for an option of a builder that is not positive."""
-    for key, value in values.items():
-        if value is None or value <= 0:
-            raise TfaudioError(f"model.options.{key} of '{name}' must be positive, not {value}.")
+def check_options(name: str, *, dropout: Any, **counts: Any) -> None:
+    """Raises TfaudioError for an option of a builder that is no positive count, or no share to drop."""
+    for key, value in counts.items():
+        if type(value) is not int or not 1 <= value <= _LARGEST_OPTION:
+            raise TfaudioError(
+                f"model.options.{key} of '{name}' must be a positive integer up to {_LARGEST_OPTION}, not {value!r}."
+            )
+    if type(dropout) not in (int, float) or not 0 <= dropout < 1:
+        raise TfaudioError(f"model.options.dropout of '{name}' must be a number in [0, 1), not {dropout!r}.")
