@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,20 @@ def test_many_windows_are_scored_in_chunks(cnn: Exported) -> None:
 def test_what_is_no_saved_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TfaudioError, match="cannot be loaded"):
         saved_model.load_score(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["data cut", "data empty", "data flipped", "index cut", "index empty", "graph cut"])
+def test_a_damaged_saved_model_is_told(cnn: Exported, damage: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(cnn.report.paths["saved_model"], copy)
+    part, change = damage.split()
+    names = {"data": "variables/variables.data-*", "index": "variables/variables.index", "graph": "saved_model.pb"}
+    (file,) = copy.glob(names[part])
+    content = file.read_bytes()
+    flipped = bytes(byte ^ 0xFF for byte in content)
+    file.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "flipped": flipped}[change])
+    with pytest.raises(TfaudioError, match=r"copy cannot be loaded as a SavedModel .*export it again"):
+        saved_model.load_score(copy)
 
 
 def test_a_run_that_takes_recordings_whole(tmp_path: Path) -> None:

@@ -154,8 +154,8 @@ def load_score(path: Path) -> Score:
     """
     try:
         loaded: Any = tf.saved_model.load(str(path))
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, LookupError, RuntimeError, TypeError, tf.errors.OpError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TfaudioError(f"{path} cannot be loaded as a SavedModel ({reason}); export it again.") from error
     if "waveform" not in loaded.signatures:
         raise TfaudioError(f"{path} has no signature 'waveform'; name a SavedModel that `tfaudio export` wrote.")
