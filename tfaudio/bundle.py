@@ -13,12 +13,14 @@ checkpoints/           what resuming needs
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,7 @@ _FILES = (
     *(CONFIG, LABELS, NORMALIZATION, SPLIT, WEIGHTS, HISTORY, SKIPPED, METRICS, PREDICTIONS, RESULT),
     *("metrics.txt", "confusion.csv", "confusion.png"),
 )
+_SPLIT_KEYS = {"fingerprint": str, "rule": str, "train": list, "validation": list, "test": list}
 
 
 @dataclass(frozen=True)
@@ -124,19 +127,56 @@ def read_config(path: Path) -> RunConfig:
     if not path.is_dir():
         raise TfaudioError(f"There is no run folder {path}; train one with `tfaudio train --output_dir={path}`.")
     if not (path / CONFIG).is_file():
-        hint = "its folds are, each" if fold_folders(path) else "it holds no config.json"
-        raise TfaudioError(f"{path} is not a run folder: {hint}; name the folder that `tfaudio train` wrote.")
-    try:
-        document = json.loads((path / CONFIG).read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise TfaudioError(f"{path / CONFIG} is not valid JSON ({error}); restore it or train again.") from error
-    version = document.get("format") if isinstance(document, dict) else None
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+        folds = fold_folders(path)
+        if folds:
+            raise TfaudioError(
+                f"{path} holds the folds of a cross-validation, and its folds are runs each: name one of them, such as "
+                f"{folds[0]}."
+            )
         raise TfaudioError(
-            f"{path / CONFIG} has run format {version}, this tfaudio {tfaudio.__version__} reads up to "
-            f"{FORMAT_VERSION}; upgrade tfaudio."
+            f"{path} is not a run folder: it holds no config.json; name the folder that `tfaudio train` wrote."
         )
-    return RunConfig.from_dict(document["config"])
+    with _damage_told(path / CONFIG):
+        document = json.loads((path / CONFIG).read_text("utf-8"))
+    settings = settings_of(document, source=str(path / CONFIG))
+    with _damage_told(path / CONFIG):
+        return RunConfig.from_dict(settings)
+
+
+def settings_of(document: Any, *, source: str) -> dict[str, Any]:
+    """Returns the settings, by section, in what a run's config.json holds.
+
+    Args:
+      document: its content, parsed.
+      source: what messages call the file.
+
+    Raises:
+      TfaudioError: if it has another form, or was written by a later version.
+    """
+    version = document.get("format") if isinstance(document, dict) else None
+    if type(version) is not int or version < 1:
+        raise TfaudioError(f"{source} has no run format and is no run's settings; restore it or train again.")
+    if version > FORMAT_VERSION:
+        raise TfaudioError(
+            f"{source} has run format {version}, this tfaudio {tfaudio.__version__} reads up to {FORMAT_VERSION}; "
+            "upgrade tfaudio."
+        )
+    settings = document.get("config")
+    if not isinstance(settings, dict):
+        raise TfaudioError(f"{source} has no settings ('config' is no object); restore it or train again.")
+    return settings
+
+
+@contextlib.contextmanager
+def _damage_told(file: Path) -> Iterator[None]:
+    """Names the file of a run that cannot be read, or does not hold what training wrote."""
+    try:
+        yield
+    except OSError as error:
+        raise TfaudioError(f"Cannot read {file}: {error.strerror}; mend that or train again.") from error
+    except (TfaudioError, ValueError, RecursionError) as error:
+        reason = str(error).removeprefix(f"{file} ").rstrip(".")
+        raise TfaudioError(f"{file} is damaged ({reason}); restore it or train again.") from error
 
 
 def write_config(path: Path, config: RunConfig) -> None:
@@ -153,10 +193,17 @@ def write_model(path: Path, labels: LabelMap, normalization: Normalization, clas
 
 def write_weights(path: Path, model: keras.Model) -> None:
     """Writes a model's weights, whole or not at all."""
-    with tempfile.TemporaryDirectory() as folder:  # Keras insists on the ending .weights.h5
-        temporary = Path(folder) / "model.weights.h5"
-        model.save_weights(temporary)
-        write_atomically(path, temporary.read_bytes())
+    try:
+        with tempfile.TemporaryDirectory() as folder:  # Keras insists on the ending .weights.h5
+            temporary = Path(folder) / "model.weights.h5"
+            model.save_weights(temporary)
+            content = temporary.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise TfaudioError(
+            f"Cannot write {path} by way of {tempfile.gettempdir()}: {reason}; make room there or set TMPDIR."
+        ) from error
+    write_atomically(path, content)
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -176,13 +223,24 @@ def load_bundle(path: str | Path) -> Bundle:
                 f"The run folder {path} has no {name}: its training did not finish; "
                 f"continue it with `tfaudio train --resume --output_dir={path}`."
             )
-    labels = LabelMap.from_text((path / LABELS).read_text("utf-8"))
-    normalization = Normalization.from_json((path / NORMALIZATION).read_text("utf-8"), source=str(path / NORMALIZATION))
+    with _damage_told(path / LABELS):
+        labels = LabelMap.from_text((path / LABELS).read_text("utf-8"))
+    file, num_bins = path / NORMALIZATION, config.front_end.num_bins
+    with _damage_told(file):
+        normalization = Normalization.from_json(file.read_text("utf-8"), source=str(file))
+    if len(normalization.mean) != num_bins:
+        raise TfaudioError(
+            f"{file} has {len(normalization.mean)} bins, but the front end of {path / CONFIG} gives {num_bins}; "
+            "restore the file or train again."
+        )
     classifier = build_classifier(config, len(labels))
     try:
-        classifier.load_weights(path / WEIGHTS)
-    except (ValueError, OSError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        with warnings.catch_warnings():
+            # Where a layer's weights are not in the file, some versions of Keras warn and leave random ones.
+            warnings.filterwarnings("error", message="(?s).*freshly-initialized")
+            classifier.load_weights(path / WEIGHTS)
+    except (ValueError, OSError, LookupError, RuntimeError, TypeError, UserWarning) as error:  # as h5py meets damage
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TfaudioError(
             f"{path / WEIGHTS} does not fit the model '{config.model.name}' of {path / CONFIG} ({reason}); "
             "restore the file or train again."
@@ -191,9 +249,26 @@ def load_bundle(path: str | Path) -> Bundle:
 
 
 def read_split(path: Path) -> dict[str, Any]:
-    """Reads which recordings a run was trained, validated and tested on; empty if it does not say."""
+    """Reads which recordings a run was trained, validated and tested on, by which rule, of which data.
+
+    Raises:
+      TfaudioError: if the file is missing or damaged: without its fingerprint nobody could tell that the data have
+        changed since training, and figures would be of other recordings.
+    """
     file = path / SPLIT
-    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    if not file.is_file():
+        raise TfaudioError(
+            f"The run folder {path} has no {SPLIT}, so that nothing tells whether the data are still those it was "
+            "trained on; restore the file or train again."
+        )
+    with _damage_told(file):
+        split = json.loads(file.read_text("utf-8"))
+        if not isinstance(split, dict):
+            raise TfaudioError("it is no object.")
+        for key, kind in _SPLIT_KEYS.items():
+            if not isinstance(split.get(key), kind):
+                raise TfaudioError(f"'{key}' is missing or of another type.")
+    return split
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
