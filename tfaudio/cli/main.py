@@ -195,7 +195,8 @@ def _command_help(module: CommandModule, flag_values: flags.FlagValues) -> str:
     # By module, then in the order of definition: flags that commands share come from a helper module.
     for flag in [flag for group in flag_values.flags_by_module_dict().values() for flag in group]:
         text = re.sub(r"^<[^>]*>: ", "", flag.help or "").strip()  # absl's own list of an enum's values
-        if flag.default is not None and flag.default != "" and not flag.boolean:
+        text = text.removesuffix(";\n    repeat this option to specify a list of values")
+        if flag.default not in (None, "", []) and not flag.boolean:
             text += f" Default: {_default_text(flag)}."
         elif flag.boolean and flag.default:
             text += " Default: on."

@@ -8,9 +8,11 @@ from typing import Any
 
 from absl import flags
 
+from tfaudio.bundle import FORMAT_VERSION, fold_folders, is_run_folder, read_config, settings_of
 from tfaudio.cli import UsageError
 from tfaudio.config import RunConfig
 from tfaudio.errors import TfaudioError
+from tfaudio.features.mel import mel_matrix
 from tfaudio.recipes import recipe
 
 # Flags with a name of their own, and the setting that each stands for. No flag has a default: settings have.
@@ -56,7 +58,13 @@ def define_settings(flag_values: flags.FlagValues) -> None:
     kind(flags.DEFINE_integer, "sample_rate", "Hz; recordings are resampled to it.")
     kind(flags.DEFINE_string, "engine", "Decoding: auto, graph (no Python in the pipeline) or soundfile.")
     kind(flags.DEFINE_boolean, "strict", "Stop at the first recording that cannot be used.")
-    kind(flags.DEFINE_string, "config", "JSON file of settings, as a run folder's config.json.")
+    kind(
+        flags.DEFINE_string,
+        "config",
+        "JSON file of settings, as a run folder's config.json. What neither it nor a flag sets comes from the recipe "
+        "of the data set and the model (tfaudio/recipes.py), or else from the defaults of tfaudio/config.py; with "
+        "--resume, from the run folder.",
+    )
     flags.DEFINE_multi_string(
         "set", [], "Any other setting, as --set=augment.mixup_alpha=0; may be given again.", flag_values=flag_values
     )
@@ -64,6 +72,9 @@ def define_settings(flag_values: flags.FlagValues) -> None:
 
 def settings_from(flag_values: flags.FlagValues) -> RunConfig:
     """Returns the settings that the flags describe.
+
+    With --resume and no --config they start from those of the run, so that the folder is all one has to name. A flag
+    that differs is left for the trainer to refuse.
 
     Raises:
       TfaudioError: on an unknown setting or a value that does not fit.
@@ -75,16 +86,36 @@ def settings_from(flag_values: flags.FlagValues) -> RunConfig:
         if not equals:
             raise UsageError(f"--set={assignment} needs the form --set=section.name=value.")
         chosen[key.strip()] = _parse_value(text)
-    default = RunConfig()
-    dataset = str(chosen.get("data.dataset", default.data.dataset))
-    model = str(chosen.get("model.name", default.model.name))
-    return default.override({**recipe(dataset, model), **chosen})
+    stored = _of_stopped_run(flag_values)
+    if stored is not None:
+        config = stored.override(chosen)
+    else:
+        default = RunConfig()
+        dataset = str(chosen.get("data.dataset", default.data.dataset))
+        model = str(chosen.get("model.name", default.model.name))
+        config = default.override({**recipe(dataset, model), **chosen})
+    if config.front_end.feature == "mel":
+        mel_matrix(config.front_end)  # a band without a Fourier bin is found before the data are read
+    return config
+
+
+def _of_stopped_run(flag_values: flags.FlagValues) -> RunConfig | None:
+    """Returns the settings of the run that --resume continues; None if there is none, or --config gives them."""
+    if "resume" not in flag_values or not flag_values.resume or flag_values.config:
+        return None
+    run_dir = Path(flag_values.output_dir)
+    if is_run_folder(run_dir):
+        return read_config(run_dir)
+    folds = fold_folders(run_dir)
+    if folds:
+        return read_config(folds[0]).override({"data.test_fold": None})  # --folds gives it
+    return None
 
 
 def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text  # a bare word, such as a name
 
 
@@ -94,11 +125,13 @@ def _from_file(path: str) -> dict[str, Any]:
         document = json.loads(Path(path).read_text("utf-8"))
     except OSError as error:
         raise TfaudioError(f"Cannot read --config {path}: {error.strerror}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise TfaudioError(f"--config {path} is not valid JSON: {error}.") from error
     if not isinstance(document, dict):
         raise TfaudioError(f"--config {path} must hold a JSON object of sections.")
-    sections = document.get("config", document)
+    sections = document
+    if "format" in document or "config" in document:
+        sections = settings_of({"format": FORMAT_VERSION, **document}, source=f"--config {path}")
     keys: dict[str, Any] = {}
     for section, values in sections.items():
         if not isinstance(values, dict):
