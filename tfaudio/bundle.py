@@ -19,7 +19,6 @@ import io
 import json
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -235,11 +234,8 @@ def load_bundle(path: str | Path) -> Bundle:
         )
     classifier = build_classifier(config, len(labels))
     try:
-        with warnings.catch_warnings():
-            # Where a layer's weights are not in the file, some versions of Keras warn and leave random ones.
-            warnings.filterwarnings("error", message="(?s).*freshly-initialized")
-            classifier.load_weights(path / WEIGHTS)
-    except (ValueError, OSError, LookupError, RuntimeError, TypeError, UserWarning) as error:  # as h5py meets damage
+        classifier.load_weights(path / WEIGHTS)
+    except (ValueError, OSError, LookupError, RuntimeError, TypeError) as error:  # as h5py meets the damage
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TfaudioError(
             f"{path / WEIGHTS} does not fit the model '{config.model.name}' of {path / CONFIG} ({reason}); "
