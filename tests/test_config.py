@@ -64,6 +64,7 @@ def test_json_round_trip_keeps_every_setting():
         ({"training": {"early_stopping_patience": 3}}, "validation_fraction"),
         ({"augment": {"noise_snr_db": [20, 0]}}, "lowest and a highest"),
         ({"clip": {"seconds": -1}}, "positive"),
+        ({"data": {"data_dir": ""}}, "data_dir.*is empty"),
         ({"clip": 3}, "must be a mapping"),
     ],
 )

@@ -328,6 +328,7 @@ class DataConfig(Config):
     parallel_calls: int = 0
 
     def check(self) -> None:
+        _check(self.data_dir != "", "data.data_dir (--data_dir) is empty; name the folder, or leave the setting out.")
         _check(
             0 <= self.validation_fraction < 1,
             f"data.validation_fraction must be in [0, 1), not {self.validation_fraction}.",

@@ -256,6 +256,8 @@ def test_a_run_takes_up_where_it_stopped(small_data, tmp_path):
         (["predict", "--model={tmp}/file", "{data}"], 1, "file"),
         (["predict", "--model={tmp}/file"], 2, "at least one"),
         (["predict", "--model={tmp}/file", "{tmp}/no.wav"], 1, "no.wav"),
+        (["train", "--output_dir={tmp}/x", "--dataset=synthetic", "--json={tmp}/full"], 1, "is a folder"),
+        (["evaluate", "--run_dir={tmp}/none", "--json={tmp}/file/e.json"], 1, "not a folder"),
         (["info"], 2, "Name one"),
         (["trian"], 2, "Did you mean 'train'"),
     ],

@@ -14,7 +14,7 @@ from absl import flags
 from tfaudio.cli import command_line, load_tensorflow, refuse_arguments
 from tfaudio.errors import TfaudioError
 from tfaudio.export.report import FORMATS, GateConfig, check_formats
-from tfaudio.files import refuse_existing, write_json
+from tfaudio.files import check_can_write, refuse_existing, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +75,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         read_config(path)
     refuse_existing(output_dir, overwrite=flag_values.overwrite)
     if flag_values.json:
-        refuse_existing(flag_values.json, overwrite=flag_values.overwrite)
+        check_can_write(flag_values.json, overwrite=flag_values.overwrite)
 
     started = time.monotonic()
     load_tensorflow()

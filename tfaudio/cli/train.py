@@ -12,7 +12,7 @@ from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_argume
 from tfaudio.cli.settings import define_settings, settings_from
 from tfaudio.config import RunConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.files import make_writable_folder, refuse_existing, write_json
+from tfaudio.files import check_can_write, make_writable_folder, refuse_existing, write_json
 
 USAGE = """tfaudio train --dataset=folder --data_dir=DIR --output_dir=RUN [flags]
 
@@ -49,7 +49,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if not flag_values.resume:
         refuse_existing(output_dir, overwrite=flag_values.overwrite)
     if flag_values.json:
-        refuse_existing(flag_values.json, overwrite=flag_values.overwrite)
+        check_can_write(flag_values.json, overwrite=flag_values.overwrite)
 
     from tfaudio.bundle import PREDICTIONS, RESULT, clear, is_run_folder
     from tfaudio.data.catalog import read_dataset
