@@ -119,7 +119,12 @@ def test_a_mistake_in_the_settings_leaves_the_run_that_stands(small_config, data
     config = small_config.override({"training.epochs": 1})
     train(config, tmp_path / "run", data=data, progress=False, log=_quiet)
     before = sorted(path.name for path in (tmp_path / "run").iterdir())
-    for wrong in ({"training.strategy": "multi_worker"}, {"model.options": {"filterz": [8]}}):
+    wrongs = (
+        {"training.strategy": "multi_worker"},
+        {"model.options": {"filterz": [8]}},
+        {"front_end.num_mel_bins": 200},
+    )
+    for wrong in wrongs:
         with pytest.raises(TfaudioError):
             train(config.override(wrong), tmp_path / "run", data=data, overwrite=True, progress=False, log=_quiet)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before

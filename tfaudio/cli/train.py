@@ -64,11 +64,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.evaluation.evaluate import evaluate
     from tfaudio.evaluation.protocol import FoldResult, protocol_of, result_record, summarize_folds
     from tfaudio.evaluation.report import metrics_table, write_report
-    from tfaudio.models import MODELS
     from tfaudio.training.trainer import check_settings, train
 
-    MODELS[config.model.name]  # a wrong name or setting is found before hours of decoding
-    check_settings(config, len(spec.labels))
+    check_settings(config, len(spec.labels))  # a mistake is found before hours of decoding
     configs: dict[int | None, RunConfig] = {None: config}
     if folds:
         configs = {fold: config.override({"data.test_fold": fold}) for fold in folds}
@@ -79,7 +77,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if not flag_values.resume:
         clear(output_dir)
     results = []
-    for fold, run_config in configs.items():
+    for run_config in configs.values():
+        fold = run_config.data.test_fold
         run_dir = output_dir / f"fold_{fold}" if len(folds) > 1 else output_dir
         bundle = train(
             run_config,
@@ -98,7 +97,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     summary = summarize_folds(results)
     record = result_record(
         dataset=spec.name,
-        protocol=protocol_of(spec, by_fold=bool(folds)),
+        protocol=protocol_of(spec, by_fold=fold is not None),
         model=config.model.name,
         accuracy=summary["pooled"],
         interval=summary["interval"],

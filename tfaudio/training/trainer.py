@@ -20,6 +20,7 @@ from tfaudio.data.pipeline import Pipeline
 from tfaudio.data.spec import Clip, DatasetSpec
 from tfaudio.data.split import Split
 from tfaudio.errors import TfaudioError
+from tfaudio.features.mel import mel_matrix
 from tfaudio.files import make_writable_folder, refuse_existing, write_json
 from tfaudio.models.classifier import build_classifier, takes_mask
 from tfaudio.training.checkpoint import RunKeeper
@@ -128,7 +129,7 @@ def train(
 
 
 def check_settings(config: RunConfig, num_classes: int) -> tf.distribute.Strategy:
-    """Finds what is wrong with the devices or the model's options before an earlier run is replaced.
+    """Finds what is wrong with devices, mel bands or the model's options before an earlier run is replaced.
 
     Returns:
       the strategy to train under.
@@ -138,6 +139,8 @@ def check_settings(config: RunConfig, num_classes: int) -> tf.distribute.Strateg
     """
     strategy = make_strategy(config.training.strategy)
     check_batch(config.training.batch_size, strategy)
+    if config.front_end.feature == "mel":
+        mel_matrix(config.front_end)
     build_classifier(config, num_classes)
     return strategy
 
