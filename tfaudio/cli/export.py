@@ -133,7 +133,7 @@ def _export(
         chosen = np.linspace(0, len(split.train) - 1, count).round().astype(int)
         return (*(split.train[index] for index in chosen), *split.test)
 
-    fingerprint = read_split(run_dir).get("fingerprint")
+    fingerprint = read_split(run_dir)["fingerprint"]
     data = read_labelled_data(bundle.config, clips=wanted, expect_fingerprint=fingerprint)
     split = split_of(bundle.config, data.spec)
     for skipped in data.skipped_of((*split.train, *split.test)):
@@ -152,7 +152,6 @@ def _export(
         for index in test:
             yield from pipeline.waveform_windows(int(index))
 
-    counts = [len(pipeline.waveform_windows(int(index))) for index in test]
     clips = [pipeline.waveform_windows(int(index))[0] for index in calibration]
     if config.clip.seconds is None:  # of unequal length; only the SavedModel takes them so
         clips = clips[:1]
@@ -163,7 +162,7 @@ def _export(
         calibration=np.stack(clips),
         calibration_names=[data.spec.relative_path(data.recordings.clips[int(i)]) for i in calibration],
         test_waveforms=test_windows(),
-        test_targets=np.repeat(targets[test], counts).tolist(),
+        test_targets=np.repeat(targets[test], pipeline.num_windows(test)).tolist(),
         gate=gate,
         overwrite=flag_values.overwrite,
         clip_seconds=flag_values.clip_seconds,

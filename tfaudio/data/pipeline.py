@@ -125,12 +125,15 @@ class Pipeline:
             return inputs, tf.gather(one_hot, position) if with_targets else position
 
         dataset = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-        examples = len(indices)
-        if not self._masked:
-            lengths = self.recordings.lengths[indices]
-            examples = int(np.sum(self.config.clip.num_windows(lengths, self.config.front_end.sample_rate)))
+        examples = int(self.num_windows(indices).sum())
         # Keras takes a data set of unknown length for one that ended too soon, and says so.
         return dataset.apply(tf.data.experimental.assert_cardinality(-(-examples // batch))).prefetch(2)
+
+    def num_windows(self, indices: np.ndarray) -> np.ndarray:
+        """Returns how many windows each of the given clips has, int64 [n]; 1 where clips are taken whole."""
+        if self._masked:
+            return np.ones(len(indices), np.int64)
+        return self.config.clip.num_windows(self.recordings.lengths[indices], self.config.front_end.sample_rate)
 
     def waveform_windows(self, index: int) -> np.ndarray:
         """Returns the windows of one clip, float32 [windows, samples]: what an exported model is given."""
@@ -138,10 +141,15 @@ class Pipeline:
         return (waveform[None] if self._masked else self._windows(waveform)).numpy()
 
     def fit_normalization(self, indices: np.ndarray) -> Normalization:
-        """Takes mean and deviation of each bin from the given clips, which should be the training clips."""
+        """Takes mean and deviation of each bin from the given clips, which should be the training clips.
+
+        Raises:
+          ValueError: if this pipeline's features are standardised already.
+        """
+        if self.normalization:
+            raise ValueError("The features are standardised already; fit on a pipeline without normalization.")
         fitter = NormalizationFitter()
-        plain = Pipeline(self.recordings, self._targets.numpy(), self.num_classes, self.config)
-        for inputs, _ in plain.evaluation(indices).as_numpy_iterator():
+        for inputs, _ in self.evaluation(indices).as_numpy_iterator():
             features = inputs["features"][inputs["mask"]] if self._masked else inputs
             fitter.add(features)
         return fitter.result()

@@ -57,9 +57,6 @@ class _Loader:
         self._offsets = tf.constant(np.concatenate([[0], np.cumsum(recordings.lengths)[:-1]]), tf.int64)
         self._decode = _clip_decoder(recordings.clips, recordings.sample_rate, recordings.engine)
 
-    def length(self, index: tf.Tensor) -> tf.Tensor:
-        return tf.gather(self._lengths, index)
-
     def __call__(self, index: tf.Tensor) -> tf.Tensor:
         if self._samples is None:
             return self._decode(index)

@@ -62,7 +62,7 @@ def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, prog
     """
     bundle = run if isinstance(run, Bundle) else load_bundle(run)
     if data is None:
-        fingerprint = read_split(bundle.path).get("fingerprint")
+        fingerprint = read_split(bundle.path)["fingerprint"]
         data = read_labelled_data(
             bundle.config, clips=lambda split: split.test, expect_fingerprint=fingerprint, progress=progress
         )

@@ -86,8 +86,7 @@ def train(
     keras.config.set_dtype_policy(precision_policy(strategy, mixed=config.training.mixed_precision))
     bar = Progress(config.training.epochs, log)
     try:
-        plain = Pipeline(recordings, targets, len(labels), config)
-        normalization = plain.fit_normalization(chosen)
+        normalization = Pipeline(recordings, targets, len(labels), config).fit_normalization(chosen)
         pipeline = Pipeline(recordings, targets, len(labels), config, normalization)
         check_batch(pipeline.batch_size(len(chosen)), strategy)
         steps = pipeline.steps_per_epoch(len(chosen))
