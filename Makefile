@@ -8,13 +8,15 @@ MAKE_VENV = @command -v "$(PYTHON)" >/dev/null || { echo "make: '$(PYTHON)' was 
 # More for pytest, as in: make test TESTS="tests/test_config.py -x"
 TESTS ?=
 
-.PHONY: help venv venv-latest demo test test-latest test-edge lint format clean
+.PHONY: help venv venv-latest demo test test-latest test-edge test-mediapipe test-web lint format clean
 
 help:
 	@echo "make demo         train, score, export and use a classifier on built-in data; result in demo/"
 	@echo "make test         run the tests (TensorFlow 2.16 with tensorflow-io, in .venv)"
 	@echo "make test-latest  run the tests (newest supported TensorFlow, in .venv-latest)"
 	@echo "make test-edge    run the demo's model on NumPy, soundfile and ai-edge-litert alone, in .venv-edge"
+	@echo "make test-mediapipe   run an exported model on MediaPipe Tasks, in .venv-mediapipe"
+	@echo "make test-web     run the page of export/web in headless Chromium; takes Node.js and Chromium"
 	@echo "make lint         ruff and mypy"
 	@echo "make format       let ruff rewrite what it can"
 	@echo "make venv, make venv-latest   only make the virtual environments"
@@ -41,6 +43,7 @@ test-edge: demo
 	.venv-edge/bin/python -m pip install --quiet numpy soundfile ai-edge-litert
 	.venv/bin/python -m tfaudio predict --model=demo/run --format=jsonl demo/sounds > demo/keras.jsonl
 	.venv-edge/bin/python -m tfaudio.runtime demo/export/model_float32.tflite demo/sounds/*.wav > demo/edge.jsonl
+	.venv-edge/bin/python -m tfaudio.runtime demo/export/model_int8.tflite --self_test
 	.venv-edge/bin/python tools/compare_predictions.py demo/keras.jsonl demo/edge.jsonl
 
 lint: venv
@@ -53,5 +56,17 @@ format: venv
 	.venv/bin/python -m ruff format .
 
 clean:
-	rm -rf .venv .venv-latest .venv-edge demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-latest .venv-edge .venv-mediapipe demo export/web/node_modules export/web/dist build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# MediaPipe wants another absl-py than tensorflow-model-optimization, so it gets an environment of its own.
+test-mediapipe: venv
+	"$(PYTHON)" -m venv .venv-mediapipe
+	.venv-mediapipe/bin/python -m pip install --quiet mediapipe soundfile
+	.venv/bin/python -m pytest tests/clients
+
+# The page against a whistle that never stops, then against the interpreters on the demo's sounds.
+test-web: demo
+	cd export/web && npm ci && npm run check && npm test && npm run build
+	cd export/web && MODEL="$(CURDIR)/demo/export/model_int8.tflite" SOUND="$(CURDIR)/demo/sounds/whistle.wav" LABEL=whistle npm run test:browser
+	.venv/bin/python tools/compare_clients.py --model=demo/export/model_int8.tflite --clients=tf.lite,ai-edge-litert,chromium demo/sounds/*.wav

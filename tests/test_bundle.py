@@ -58,8 +58,8 @@ def test_a_run_comes_back_as_it_was_written(run: Path) -> None:
         (bundle.NORMALIZATION, b"\xff", "is damaged"),
         (bundle.NORMALIZATION, b"{", "is damaged"),
         (bundle.NORMALIZATION, b'{"mean": 3}', "is damaged .*must be a list"),
-        (bundle.NORMALIZATION, b"{}", "has 0 bins, but the front end of .* gives 8"),
-        (bundle.NORMALIZATION, b'{"mean": [0], "stddev": [1]}', "has 1 bins, but the front end of .* gives 8"),
+        (bundle.NORMALIZATION, b"{}", "has 0 bins, but the front end of .* takes 8"),
+        (bundle.NORMALIZATION, b'{"mean": [0], "stddev": [1]}', "has 1 bins, but the front end of .* takes 8"),
     ],
 )
 def test_damage_names_the_file_and_a_way_out(run: Path, name: str, content: bytes, message: str) -> None:

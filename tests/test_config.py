@@ -219,3 +219,20 @@ def test_written_json_is_readable_by_others(tmp_path):
     path = write_json(tmp_path / "a.json", {"ä": 1})
     assert json.loads(path.read_text("utf-8")) == {"ä": 1}
     assert path.stat().st_mode & 0o044 == 0o044
+
+
+@pytest.mark.parametrize(
+    ("feature", "key", "value"),
+    [
+        ("leaf", "filter_augment.probability", 0.5),
+        ("sincnet", "frequency_shift", 3),
+        ("leaf", "time_warp", 0.1),
+        ("mel", "filter_augment.probability", 0.5),
+    ],
+)
+def test_changes_of_features_that_are_learnt_are_refused(feature: str, key: str, value: float) -> None:
+    learnt = {"front_end.feature": feature, "front_end.compression": "pcen", "front_end.pcen.trainable": True}
+    assert RunConfig().override(learnt).front_end.learnt
+    with pytest.raises(TfaudioError, match=rf"augment\.{key} must be 0 where the front end is learnt, not {value}"):
+        RunConfig().override({**learnt, f"augment.{key}": value})
+    assert RunConfig().override({f"augment.{key}": value})

@@ -9,7 +9,7 @@ import pytest
 from tfaudio.config import ClipConfig, FrontEndConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
-from tfaudio.model_settings import ModelMetadata
+from tfaudio.model_settings import Calibration, ModelMetadata
 
 LABELS = LabelMap(("dog", "Türklingel"))
 METADATA = ModelMetadata(
@@ -22,7 +22,12 @@ METADATA = ModelMetadata(
     tfaudio_version="1.2.3",
     dataset="pets",
     dataset_fingerprint="0123abcd",
+    feature_mean=(0.1, -4.5),
+    feature_stddev=(1.0, 2.0),
+    thresholds={"dog": 0.75},
+    calibration=Calibration(3, "ff"),
 )
+ADDED = ("score_range", "thresholds", "normalization", "calibration")  # since the first files of format 1
 
 
 def settings_of(metadata: ModelMetadata, body: bytes | None = None) -> dict[str, Any]:
@@ -56,6 +61,10 @@ def test_the_keys_are_those_of_files_written_before() -> None:
         ("clip", METADATA.clip.to_dict()),
         ("dataset", "pets"),
         ("dataset_fingerprint", "0123abcd"),
+        ("score_range", [0.0, 1.0]),
+        ("thresholds", {"dog": 0.75}),
+        ("normalization", {"mean": [0.1, -4.5], "stddev": [1.0, 2.0]}),
+        ("calibration", {"clips": 3, "fingerprint": "ff"}),
         ("model_sha256", sha256_of_abc),
     ]
     assert "model_sha256" not in settings_of(METADATA)
@@ -73,6 +82,14 @@ def test_the_keys_are_those_of_files_written_before() -> None:
         ({"num_labels": True}, "'num_labels' is true, not a whole number"),
         ({"model": 3}, "'model' is 3, not text"),
         ({"dataset": ["pets"]}, "'dataset' is .*, not text"),
+        ({"thresholds": {"cat": 0.5}}, "Label 'cat' is not one of the classes"),
+        ({"thresholds": {"dog": 1.5}}, "threshold of 'dog' must be a score from 0 to 1, not 1.5"),
+        ({"thresholds": 0.5}, "'thresholds' is 0.5, not a table"),
+        ({"normalization": {"mean": [0.0], "stddev": [1.0, 1.0]}}, "a mean and a positive deviation of each bin"),
+        ({"normalization": {"mean": [0.0], "stddev": [0.0]}}, "a mean and a positive deviation of each bin"),
+        ({"normalization": {"mean": "0", "stddev": [1.0]}}, "'normalization.mean' holds no numbers"),
+        ({"normalization": {"mean": [0.0]}}, "without 'stddev'; export it again"),
+        ({"calibration": {"clips": "3", "fingerprint": "ff"}}, "'calibration' holds no number of clips"),
         ({"clip": "short"}, "'clip' is \"short\", not a table"),
         ({"model_sha256": None}, "damaged or was changed after its export"),
         ({"model_sha256": "0" * 64}, "damaged or was changed after its export"),
@@ -82,6 +99,19 @@ def test_settings_that_cannot_be_used(changes: dict[str, Any], message: str) -> 
     settings = {key: value for key, value in {**settings_of(METADATA, b"a"), **changes}.items() if value is not None}
     with pytest.raises(TfaudioError, match=rf"^model\.tflite .*{message}"):
         ModelMetadata.from_settings(settings, LABELS, "model.tflite", body=b"a")
+
+
+def test_files_written_before_the_later_keys_load() -> None:
+    settings = {key: value for key, value in settings_of(METADATA).items() if key not in ADDED}
+    old = ModelMetadata.from_settings(settings, LABELS, "m")
+    assert (old.feature_mean, old.thresholds, old.calibration, old.streaming) == ((), {}, None, None)
+    assert old == replace(METADATA, feature_mean=(), feature_stddev=(), thresholds={}, calibration=None)
+
+
+def test_the_calibration_is_told_by_names_in_their_order() -> None:
+    names = ["a.wav", "b.wav"]
+    assert Calibration.of_names(2, names) == Calibration.of_names(2, iter(names))
+    assert Calibration.of_names(2, names).fingerprint != Calibration.of_names(2, names[::-1]).fingerprint
 
 
 def test_settings_that_are_no_table() -> None:

@@ -48,7 +48,7 @@ def tracked_files() -> Iterator[Path]:
         if top.is_file():
             yield top
         elif top.name in {"tfaudio", "tools", "export", "tests", "notebooks", ".ci"}:
-            yield from (p for p in top.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+            yield from (p for p in top.rglob("*") if p.is_file() and not {"__pycache__", "node_modules"} & set(p.parts))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / name, source)
     for name in ("tfaudio", "tools", "export", "tests", "notebooks"):
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     target = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(target), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -87,6 +87,18 @@ class Bundle:
         twin.set_weights(self.classifier.get_weights())
         return twin
 
+    def front_end(self, num_samples: int | None = None) -> keras.Model:
+        """Returns the Keras model from waveform [batch, num_samples] to the features that `body` takes."""
+        from tfaudio.models.classifier import front_end_model
+
+        return front_end_model(self.config, self.normalization, self.unmasked_classifier(), num_samples=num_samples)
+
+    def body(self) -> keras.Model:
+        """Returns the classifier behind the whole front end, its learnt part too, with no mask: features to logits."""
+        from tfaudio.models.classifier import body
+
+        return body(self.unmasked_classifier())
+
     def end_to_end(self, num_samples: int | None = None) -> keras.Model:
         """Returns the Keras model from waveform [batch, num_samples] to scores [batch, classes]."""
         from tfaudio.models.classifier import end_to_end
@@ -224,12 +236,13 @@ def load_bundle(path: str | Path) -> Bundle:
             )
     with _damage_told(path / LABELS):
         labels = LabelMap.from_text((path / LABELS).read_text("utf-8"))
-    file, num_bins = path / NORMALIZATION, config.front_end.num_bins
+    # What a learnt front end is given, it standardises itself.
+    file, num_bins = path / NORMALIZATION, 0 if config.front_end.learnt else config.front_end.num_bins
     with _damage_told(file):
         normalization = Normalization.from_json(file.read_text("utf-8"), source=str(file))
     if len(normalization.mean) != num_bins:
         raise TfaudioError(
-            f"{file} has {len(normalization.mean)} bins, but the front end of {path / CONFIG} gives {num_bins}; "
+            f"{file} has {len(normalization.mean)} bins, but the front end of {path / CONFIG} takes {num_bins}; "
             "restore the file or train again."
         )
     classifier = build_classifier(config, len(labels))

@@ -1,16 +1,20 @@
 """What a model file says about itself, labels.txt and tfaudio.json: written by the export, read on devices.
 
-This module alone knows the keys, so that what is written is what is read.
+This module alone knows the keys, so that what is written is what is read. A key that older readers may pass over
+comes without a new format version; the version rises when they would go wrong without it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from tfaudio.config import ClipConfig, FrontEndConfig
+from tfaudio.config import ClipConfig, Config, FrontEndConfig
+from tfaudio.config.base import check_range
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
 
@@ -20,9 +24,51 @@ EXPORT_AGAIN = "export it again with `tfaudio export`"
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(("tfaudio", "model", "variant", "score_activation"), (str, "text")),
     **dict.fromkeys(("dataset", "dataset_fingerprint"), ((str, type(None)), "text")),
-    **dict.fromkeys(("front_end", "clip"), (dict, "a table")),
+    **dict.fromkeys(("front_end", "clip", "streaming"), (dict, "a table")),
+    **dict.fromkeys(("normalization", "thresholds", "calibration"), ((dict, type(None)), "a table")),
     "num_labels": (int, "a whole number"),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamingSettings(Config):
+    """What a runtime has to know of a step model: (waveform, state) to (scores, next_state).
+
+    Args:
+      hop_samples: that one call takes.
+      delay_samples: from the middle of the newest sound that the scores know to the last sample of the call.
+      window_samples: of audio that the scores are of, at most.
+      state_size: values of the state, which is all zeros when a stream begins.
+    """
+
+    section: ClassVar[str] = "streaming"
+
+    hop_samples: int
+    delay_samples: int
+    window_samples: int
+    state_size: int
+
+    def check(self) -> None:
+        for name in ("hop_samples", "delay_samples", "window_samples", "state_size"):
+            check_range(f"streaming.{name}", getattr(self, name), 1, 2**31)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The training recordings that told the ranges of an integer file.
+
+    Args:
+      clips: number of windows.
+      fingerprint: of the names of the recordings: who has the list can prove that it is the one.
+    """
+
+    clips: int
+    fingerprint: str
+
+    @classmethod
+    def of_names(cls, clips: int, names: Iterable[str]) -> Calibration:
+        """Makes it from the recordings' names, in their order."""
+        return cls(clips, hashlib.sha256("\n".join(names).encode("utf-8")).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -34,11 +80,18 @@ class ModelMetadata:
       front_end: what the file computes from the waveform, and at which sample rate.
       clip: the window that the file takes, and how recordings are cut into such windows.
       model: name of the architecture.
-      variant: "float32", "float16", "dynamic_range", "int8" or, of a SavedModel, "saved_model".
+      variant: "float32", "float16", "dynamic_range", "int8", "int16x8" or, of a SavedModel, "saved_model"; "tflm" of an
+        int8 classifier for microcontrollers, which takes features.
       score_activation: "softmax": the scores of a window sum to one.
       tfaudio_version: that wrote the file.
       dataset: name of the data set that the model was trained on, where known.
       dataset_fingerprint: of that data set, where known.
+      streaming: of a step model, which takes a stream hop by hop; None of a model that takes clips.
+      feature_mean: of each bin over the training data, which the front end subtracts; empty where it does not, or the
+        file was written before this was kept.
+      feature_stddev: likewise, what it divides by.
+      thresholds: the score from which on a class counts as detected, by label; classes that are not named have none.
+      calibration: of an integer file.
     """
 
     labels: LabelMap
@@ -50,6 +103,16 @@ class ModelMetadata:
     tfaudio_version: str
     dataset: str | None = None
     dataset_fingerprint: str | None = None
+    streaming: StreamingSettings | None = None
+    feature_mean: tuple[float, ...] = ()
+    feature_stddev: tuple[float, ...] = ()
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        check_thresholds(self.thresholds, self.labels)
+        if len(self.feature_mean) != len(self.feature_stddev) or min(self.feature_stddev, default=1.0) <= 0:
+            raise TfaudioError("the normalisation must have a mean and a positive deviation of each bin.")
 
     @property
     def sample_rate(self) -> int:
@@ -79,6 +142,14 @@ class ModelMetadata:
             "dataset": self.dataset,
             "dataset_fingerprint": self.dataset_fingerprint,
         }
+        if self.streaming is not None:
+            settings["streaming"] = self.streaming.to_dict()
+        settings["score_range"] = [0.0, 1.0]
+        settings["thresholds"] = dict(self.thresholds)
+        settings["normalization"] = (
+            {"mean": _short(self.feature_mean), "stddev": _short(self.feature_stddev)} if self.feature_mean else None
+        )
+        settings["calibration"] = None if self.calibration is None else vars(self.calibration)
         if body is not None:
             settings["model_sha256"] = hashlib.sha256(body).hexdigest()
         text = json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -124,6 +195,11 @@ class ModelMetadata:
                 tfaudio_version=settings["tfaudio"],
                 dataset=settings.get("dataset"),
                 dataset_fingerprint=settings.get("dataset_fingerprint"),
+                streaming=StreamingSettings.from_dict(settings["streaming"]) if "streaming" in settings else None,
+                thresholds=settings.get("thresholds") or {},
+                feature_mean=_numbers(settings, "mean"),
+                feature_stddev=_numbers(settings, "stddev"),
+                calibration=_calibration(settings.get("calibration")),
             )
             count = settings["num_labels"]
         except KeyError as error:
@@ -135,3 +211,36 @@ class ModelMetadata:
         if body is not None and hashlib.sha256(body).hexdigest() != settings.get("model_sha256"):
             raise TfaudioError(f"{name} is damaged or was changed after its export; copy it again, or {EXPORT_AGAIN}.")
         return metadata
+
+
+def check_thresholds(thresholds: Mapping[str, Any], labels: LabelMap) -> None:
+    """Raises TfaudioError for a threshold of an unknown label, or one that is no score."""
+    for label, score in thresholds.items():
+        labels.index(label)
+        if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= 1:
+            raise TfaudioError(f"the threshold of '{label}' must be a score from 0 to 1, not {score!r}.")
+
+
+def _short(values: Sequence[float]) -> list[float]:
+    """float32 values in as few digits as bring them back."""
+    return [float(f"{value:.9g}") for value in values]
+
+
+def _numbers(settings: Mapping[str, Any], key: str) -> tuple[float, ...]:
+    """One half of the normalisation; empty where there is none."""
+    table = settings.get("normalization")
+    if table is None:
+        return ()
+    values = table[key]
+    if not isinstance(values, list) or not all(type(v) in (int, float) and math.isfinite(v) for v in values):
+        raise TfaudioError(f"'normalization.{key}' holds no numbers.")
+    return tuple(map(float, values))
+
+
+def _calibration(value: Mapping[str, Any] | None) -> Calibration | None:
+    if value is None:
+        return None
+    clips, fingerprint = value["clips"], value["fingerprint"]
+    if type(clips) is not int or not isinstance(fingerprint, str):
+        raise TfaudioError("'calibration' holds no number of clips and fingerprint.")
+    return Calibration(clips, fingerprint)

@@ -23,6 +23,7 @@ from tfaudio.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from tfaudio.errors import TfaudioError
 
 _BLOCK_FRAMES = 65_536
+_ALIGNMENT = 64  # bytes; TensorFlow takes over an array that begins at a multiple, and copies any other
 _UNKNOWN_SIZE = 0xFFFFFFFF  # what programs that write into a pipe put where the length belongs
 _UNKNOWN_FRAMES = 2**62  # libsndfile's answer for a FLAC without a length is above
 
@@ -45,7 +46,15 @@ def read_bytes(contents: bytes, name: str) -> tuple[npt.NDArray[np.float32], int
       DecodeError: if it is empty, not audio, truncated, without samples, or holds NaN or infinite samples.
     """
     with open_recording(io.BytesIO(contents), name) as sound:
-        return np.concatenate(list(mono_blocks(sound, name))), sound.samplerate
+        blocks = list(mono_blocks(sound, name))
+        return np.concatenate(blocks, out=_aligned(sum(map(len, blocks)))), sound.samplerate
+
+
+def _aligned(num_samples: int) -> npt.NDArray[np.float32]:
+    """float32 [num_samples], not yet filled."""
+    block = np.empty(4 * num_samples + _ALIGNMENT, np.uint8)
+    begin = -block.ctypes.data % _ALIGNMENT
+    return block[begin : begin + 4 * num_samples].view(np.float32)
 
 
 def diagnose(path: str | os.PathLike[str]) -> str | None:

@@ -189,12 +189,21 @@ def test_load_resamples():
     time = np.arange(2 * RATE) / RATE
     contents = encode("WAV", "FLOAT", np.sin(2 * np.pi * 440 * time))
     for mapped in (
-        load(contents, 16_000),
-        next(iter(tf.data.Dataset.from_tensors(contents).map(lambda c: load(c, 16_000)))),
+        load(contents, 16_000)[0],
+        next(iter(tf.data.Dataset.from_tensors(contents).map(lambda c: load(c, 16_000)[0]))),
     ):
         assert mapped.shape == (32_000,)
         expected = np.sin(2 * np.pi * 440 * np.arange(32_000) / 16_000)
         np.testing.assert_allclose(mapped[200:-200], expected[200:-200], atol=1e-4)
+
+
+def test_load_of_a_known_rate():
+    contents = encode("WAV", "PCM_16", np.random.default_rng(0).uniform(-0.5, 0.5, RATE))
+    known = load(contents, 16_000, source_rate=RATE)
+    np.testing.assert_array_equal(known[0], load(contents, 16_000)[0])
+    assert known[1] == RATE
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"has {RATE} Hz now, and had 8000 Hz"):
+        load(contents, 16_000, source_rate=8_000)
 
 
 LAYOUTS = {

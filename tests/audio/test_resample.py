@@ -131,3 +131,13 @@ def test_impossible_rates():
         resample(np.zeros(9, np.float32), 0, 16_000)
     with pytest.raises(tf.errors.InvalidArgumentError, match="below 1"):
         _by_rate(np.zeros(9, np.float32), 0)
+
+
+@pytest.mark.parametrize("source", [44_100, 8_000, 16_000, 22_050, 44_101])
+def test_kernels_kept_in_memory_change_no_value(source):
+    """Expected or not, in the table or (44,101 Hz has no matrix) not to be had: the same samples."""
+    waveforms = np.random.default_rng(0).standard_normal((2, 3000)).astype(np.float32)
+    expected = [8_000, 16_000, 22_050, 44_100, 44_101, 48_000]
+    signature = [tf.TensorSpec([None, None]), tf.TensorSpec([], tf.int32)]
+    kept = tf.function(lambda w, r: resample(w, r, 16_000, expected_rates=expected), input_signature=signature)
+    np.testing.assert_array_equal(kept(waveforms, source), resample(waveforms, source, 16_000))

@@ -182,3 +182,21 @@ def test_the_graph_engine_runs_no_python(small_config):
     names = {n.op for n in graph.node} | {n.op for f in graph.library.function for n in f.node_def}
     assert "ReadFile" in names
     assert not {"PyFunc", "PyFuncStateless", "EagerPyFunc"} & names
+
+
+def test_padding_reaches_no_feature_that_looks_past_its_frame(noises):
+    # A slope over time at the end of a short recording must not see the padding behind it.
+    pipeline = _pipeline(noises, **{"clip.seconds": None, "training.batch_size": 3, "front_end.deltas": 2})
+    inputs, _ = next(iter(pipeline.evaluation(np.array([0, 2])).as_numpy_iterator()))
+    alone = compute_features(noises[1][0], pipeline.config.front_end).numpy()
+    np.testing.assert_allclose(inputs["features"][0, : len(alone)], alone, atol=1e-4)
+
+
+def test_a_learnt_filter_bank_is_given_the_waveform_unspoilt(noises):
+    # Masks over time may blank stretches, but a mask over "bins" would blank samples of every step.
+    pipeline = _pipeline(noises, **{"front_end.feature": "leaf", "augment.frequency_masks": 5, "augment.time_masks": 0})
+    steps, _ = next(iter(pipeline.training(np.arange(3)).as_numpy_iterator()))
+    config = pipeline.config
+    assert steps.shape[1:] == (config.front_end.num_frames(8000), config.front_end.frame_step)
+    assert (np.abs(steps).max(axis=1) > 1e-3).all()  # no sample of the steps is blank throughout an example
+    assert not pipeline.fit_normalization(np.arange(3))

@@ -11,16 +11,25 @@ import numpy as np
 from tfaudio.bundle import Bundle
 from tfaudio.config import ClipConfig, FrontEndConfig, ModelConfig, RunConfig
 from tfaudio.export.artifact import export_run
-from tfaudio.export.report import FORMATS, ExportReport
+from tfaudio.export.report import FORMATS, INT16X8, TFLM, ExportReport
 from tfaudio.features.front_end import compute_features
-from tfaudio.features.normalization import NormalizationFitter
+from tfaudio.features.normalization import Normalization, NormalizationFitter
 from tfaudio.labels import LabelMap
 from tfaudio.models.classifier import build_classifier
 
 SAMPLE_RATE = 16_000
 LABELS = LabelMap(("bass", "cello, solo", "viola", "Geige ♫", "flute", "whistle"))
 FRONT_END = FrontEndConfig(frame_length=512, frame_step=256, fft_length=512, num_mel_bins=40)
-OPTIONS = {"cnn": {"filters": [8, 16, 24]}, "attention": {"width": 32, "heads": 2, "stem_filters": 8}}
+LEAF = FRONT_END.replace(
+    feature="leaf", frame_length=256, num_mel_bins=16, compression="pcen", pcen={"trainable": True}
+)
+OPTIONS = {
+    "cnn": {"filters": [8, 16, 24]},
+    "attention": {"width": 32, "heads": 2, "stem_filters": 8},
+    "ds_cnn": {"filters": 32, "blocks": 2},
+    "bc_resnet": {"width": 0.5},
+    "dense": {},
+}
 
 
 def tones(count: int, seed: int, seconds: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -35,25 +44,53 @@ def tones(count: int, seed: int, seconds: float = 1.0) -> tuple[np.ndarray, np.n
     return waveform.astype(np.float32), target
 
 
-def train(name: str, *, clip: ClipConfig | None = None, path: Path = Path("run")) -> Bundle:
+def train(
+    name: str,
+    *,
+    clip: ClipConfig | None = None,
+    front_end: FrontEndConfig = FRONT_END,
+    path: Path = Path("run"),
+    epochs: int = 8,
+) -> Bundle:
     """A run of an architecture, trained for some seconds."""
     keras.utils.set_random_seed(0)
     config = RunConfig(
-        front_end=FRONT_END,
+        front_end=front_end,
         clip=clip or ClipConfig(seconds=1.0),
         model=ModelConfig(name=name, options=OPTIONS[name]),
     )
     waveform, target = tones(240, seed=1)
     fitter = NormalizationFitter()
-    fitter.add(compute_features(waveform, FRONT_END).numpy())
-    normalization = fitter.result()
+    fitter.add(compute_features(waveform, front_end).numpy())
+    normalization = Normalization() if front_end.learnt else fitter.result()
     model = build_classifier(config, len(LABELS), masked=False)
     model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    features = compute_features(waveform, FRONT_END, normalization).numpy()
-    model.fit(features, target, epochs=8, batch_size=24, verbose=0)
+    features = compute_features(waveform, front_end, normalization).numpy()
+    model.fit(features, target, epochs=epochs, batch_size=24, verbose=0)
     classifier = build_classifier(config, len(LABELS))
     classifier.set_weights(model.get_weights())
     return Bundle(path, config, LABELS, normalization, classifier)
+
+
+def untrained(name: str, *, front_end: FrontEndConfig = FRONT_END) -> Bundle:
+    """A run of any architecture made in a second: random weights, those of its normalisations too.
+
+    Its layers have values of all sizes and signs, which is what tests of conversion need; training the deeper
+    architectures takes minutes.
+    """
+    keras.utils.set_random_seed(0)
+    config = RunConfig(
+        front_end=front_end, clip=ClipConfig(seconds=1.0), model=ModelConfig(name=name, options=OPTIONS[name])
+    )
+    fitter = NormalizationFitter()
+    fitter.add(compute_features(tones(24, seed=1)[0], front_end).numpy())
+    model = build_classifier(config, len(LABELS), masked=False)
+    rng = np.random.default_rng(0)
+    ranges = {"gamma": (0.5, 1.5), "beta": (-0.5, 0.5), "moving_mean": (-0.5, 0.5), "moving_variance": (0.5, 1.5)}
+    for weight in model.weights:
+        if weight.name in ranges:
+            weight.assign(rng.uniform(*ranges[weight.name], weight.shape))
+    return Bundle(Path("run"), config, LABELS, Normalization() if front_end.learnt else fitter.result(), model)
 
 
 @dataclass(frozen=True)
@@ -74,13 +111,16 @@ _EXPORTED: dict[str, Exported] = {}
 
 
 def exported(name: str, folder: Path) -> Exported:
-    """The export of an architecture in all formats, made once in a test session, in the first folder given."""
+    """The export of an architecture, made once in a test session, in the first folder given.
+
+    In the formats that all architectures have; of "cnn" in those for particular targets too.
+    """
     if name not in _EXPORTED:
         bundle = train(name)
         waveforms, targets = tones(120, seed=2)
         report = export_run(
             bundle,
-            formats=FORMATS,
+            formats=(*FORMATS, INT16X8, TFLM) if name == "cnn" else FORMATS,
             output_dir=folder / "out",
             calibration=tones(60, seed=1)[0],
             test_waveforms=waveforms,

@@ -16,7 +16,9 @@ from tfaudio.export.tflite import Conversion, TfliteConverter
 
 def test_one_folder_holds_everything(run: Exported) -> None:
     folder = run.report.output_dir
-    assert sorted(path.name for path in folder.iterdir()) == [
+    expected = [
+        "card.md",
+        "golden.npz",
         "labels.txt",
         "model_dynamic_range.tflite",
         "model_float16.tflite",
@@ -25,6 +27,9 @@ def test_one_folder_holds_everything(run: Exported) -> None:
         "report.json",
         "saved_model",
     ]
+    if run.bundle.config.model.name == "cnn":
+        expected += ["microcontroller", "model_int16x8.tflite"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(expected)
     assert (folder / "saved_model" / "1" / "saved_model.pb").is_file()
     assert (folder / "labels.txt").read_text("utf-8").splitlines() == list(LABELS)
 
@@ -41,10 +46,30 @@ def test_the_report_is_json_and_names_the_calibration_clips(run: Exported) -> No
         assert found["written"], found["problems"]
         assert found["latency_ms"] > 0
         if name != "saved_model":
+            assert found["latency_2_threads_ms"] > 0
+            # More than the file, which the interpreter holds, and the waveform; less than ten megabytes.
+            assert found["size_bytes"] + 4 * SAMPLE_RATE < found["memory_bytes"] < 10_000_000
             assert found["size_bytes"] == (run.report.output_dir / found["path"]).stat().st_size
     assert report["formats"]["saved_model"]["max_score_difference"] <= 1e-4
     accuracy = float(np.mean(run.keras_scores.argmax(1) == run.targets))
     assert report["keras"]["accuracy"] == pytest.approx(accuracy)
+    for index, label in enumerate(LABELS):
+        of_class = run.targets == index
+        expected = np.mean(run.keras_scores[of_class].argmax(1) == index)
+        assert report["keras"]["class_accuracy"][label] == pytest.approx(expected)
+    assert list(report["formats"]["int8"]["class_accuracy"]) == list(LABELS)
+
+
+def test_the_card_says_what_is_known_and_what_is_not(cnn: Exported) -> None:
+    card = (cnn.report.output_dir / "card.md").read_text("utf-8")
+    assert card.startswith("# cnn: 6 classes of sound\n")
+    assert "mono audio at 16000 Hz in, 1 s at a time" in card
+    assert "fingerprint `0123abcd`" in card
+    assert "| licence of the model | not stated; to be filled in" in card
+    assert "| model_int8.tflite |" in card
+    assert "| cello, solo | " in card
+    tables = [line for line in card.splitlines() if line.startswith("|")]
+    assert {line.count(" | ") for line in tables if "model_" in line} == {8}
 
 
 def test_the_table_has_a_line_for_each_format(run: Exported) -> None:
@@ -54,7 +79,7 @@ def test_the_table_has_a_line_for_each_format(run: Exported) -> None:
 
 
 @pytest.fixture
-def broken_float16(monkeypatch: pytest.MonkeyPatch, cnn: Exported) -> None:
+def broken_float16(monkeypatch: pytest.MonkeyPatch, cnn: Exported, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A float16 conversion that gets the weights wrong."""
     convert = TfliteConverter.convert
     weights = cnn.bundle.classifier.get_weights()
@@ -63,8 +88,9 @@ def broken_float16(monkeypatch: pytest.MonkeyPatch, cnn: Exported) -> None:
         if variant != "float16":
             return convert(self, variant)
         cnn.bundle.classifier.set_weights([np.flip(w, axis=-1) for w in weights])
+        other = TfliteConverter(cnn.bundle, SAMPLE_RATE, tones(2, 1)[0], tmp_path_factory.mktemp("broken"))
         try:
-            return convert(self, variant)
+            return convert(other, variant)
         finally:
             cnn.bundle.classifier.set_weights(weights)
 
@@ -86,14 +112,60 @@ def test_a_broken_variant_gets_no_name_and_no_earlier_file_stays(cnn: Exported, 
         overwrite=True,
     )
     assert [failed.name for failed in report.failed] == ["float16"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.txt", "notes.txt", "report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.md", "labels.txt", "notes.txt", "report.json"]
     (withheld,) = report.failed
     assert any("best class" in problem for problem in withheld.problems)
     assert any("accuracy" in problem for problem in withheld.problems)
     assert withheld.accuracy is not None
     assert withheld.accuracy < 0.9
     assert "withheld" in report.to_text()
+    # Every weight is wrong: it breaks at the first convolution, behind a front end that is as it should be.
+    assert "it breaks at operator" in withheld.problems[-1]
+    kinds = [layer["operator"] for layer in withheld.layers]
+    assert kinds.index("CONV_2D") > kinds.index("LOG")
+    by_kind = {layer["operator"]: layer["snr_db"] for layer in reversed(withheld.layers)}
+    assert by_kind["LOG"] > 60
+    assert by_kind["CONV_2D"] < 10
+    assert "(CONV_2D, " in withheld.problems[-1]
     assert json.loads((tmp_path / "report.json").read_text())["formats"]["float16"]["written"] is False
+
+
+def test_limits_on_time_size_and_memory(cnn: Exported, tmp_path: Path) -> None:
+    limits = {"max_latency_ms": 1e-6, "max_size_kb": 1.0, "max_memory_kb": 1.0}
+    report = export_run(
+        cnn.bundle,
+        formats=["float32"],
+        output_dir=tmp_path / "out",
+        calibration=tones(4, 1)[0],
+        test_waveforms=cnn.waveforms[:12],
+        gate=GateConfig(**limits),
+    )
+    (withheld,) = report.failed
+    assert [f"gate.{name}" in problem for name, problem in zip(limits, withheld.problems, strict=True)] == [True] * 3
+    assert withheld.layers == ()
+    assert not (tmp_path / "out" / "model_float32.tflite").exists()
+
+
+def test_a_classifier_made_elsewhere_passes_the_same_gate(cnn: Exported, tmp_path: Path) -> None:
+    bundle = cnn.bundle
+    weights = bundle.classifier.get_weights()
+    converter = TfliteConverter(bundle, SAMPLE_RATE, tones(4, 1)[0], tmp_path)
+    made = converter.classifier("dynamic_range")
+    bundle.classifier.set_weights([0 * w for w in weights])  # of the converter there is nothing to be had
+    try:
+        wrong = TfliteConverter(bundle, SAMPLE_RATE, tones(4, 1)[0], tmp_path / "zero").classifier("float32")
+    finally:
+        bundle.classifier.set_weights(weights)
+    report = export_run(
+        bundle,
+        formats=["float32", "int8"],
+        output_dir=tmp_path / "out",
+        calibration=tones(4, 1)[0],
+        test_waveforms=cnn.waveforms,
+        classifiers={"int8": made, "float32": wrong},
+    )
+    assert list(report.paths) == ["int8"]
+    assert [failed.name for failed in report.failed] == ["float32"]
 
 
 def test_without_test_data_the_gate_says_what_it_compared(cnn: Exported, tmp_path: Path) -> None:

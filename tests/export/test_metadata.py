@@ -2,19 +2,26 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flatbuffers.table import Table
 from tensorflow.lite.python import schema_py_generated as schema
 
 import tfaudio
 from tests.export.small_runs import FRONT_END, LABELS, SAMPLE_RATE, Exported
+from tfaudio.cli.export import read_thresholds
 from tfaudio.config import ClipConfig
+from tfaudio.errors import TfaudioError
+from tfaudio.export.artifact import export_run
 from tfaudio.export.metadata import with_metadata
 from tfaudio.export.report import TFLITE_VARIANTS
+from tfaudio.model_settings import Calibration
 from tfaudio.runtime.metadata import read_metadata, read_settings_folder
 
 
@@ -43,6 +50,11 @@ class Reader:
 
     def byte(self, slot: int) -> int:
         return self.table.Bytes[self._field(slot)] if self._field(slot) else 0
+
+    def floats(self, slot: int) -> list[float]:
+        offset = self.table.Offset(4 + 2 * slot)
+        start, count = self.table.Vector(offset), self.table.VectorLen(offset)
+        return list(struct.unpack_from(f"<{count}f", self.table.Bytes, start))
 
     def number(self, slot: int) -> int:
         return int.from_bytes(self.table.Bytes[self._field(slot) : self._field(slot) + 4], "little")
@@ -89,6 +101,47 @@ def test_the_device_reads_back_what_was_written(run: Exported, variant: str) -> 
     assert (found.model, found.variant) == (run.bundle.config.model.name, variant)
     assert (found.dataset, found.dataset_fingerprint) == (run.bundle.config.data.dataset, "0123abcd")
     assert (found.sample_rate, found.num_samples, found.score_activation) == (SAMPLE_RATE, SAMPLE_RATE, "softmax")
+
+
+def test_what_was_fitted_and_calibrated_travels_along(cnn: Exported) -> None:
+    names = [f"train_{i}.wav" for i in range(60)]
+    for variant in TFLITE_VARIANTS:
+        found = read_metadata(cnn.report.paths[variant])
+        for written, fitted in (
+            (found.feature_mean, cnn.bundle.normalization.mean),
+            (found.feature_stddev, cnn.bundle.normalization.stddev),
+        ):  # to the last bit of what the graph computes with
+            assert np.array_equal(np.float32(written), np.float32(fitted))
+        assert found.calibration == (Calibration.of_names(60, names) if variant == "int8" else None)
+
+
+def test_thresholds_are_given_for_all_or_for_one(cnn: Exported, tmp_path: Path) -> None:
+    thresholds = read_thresholds(["Geige ♫=0.75", "0.5", "cello, solo=1"], LABELS)
+    assert thresholds == {**dict.fromkeys(LABELS, 0.5), "Geige ♫": 0.75, "cello, solo": 1.0}
+    report = export_run(
+        cnn.bundle,
+        formats=["float32"],
+        output_dir=tmp_path / "out",
+        calibration=cnn.waveforms[:2],
+        thresholds=thresholds,
+    )
+    assert read_metadata(report.paths["float32"]).thresholds == thresholds
+    assert read_thresholds([], LABELS) == {}
+    for wrong, message in (
+        (["loud"], "neither a number nor LABEL=NUMBER"),
+        (["dog=0.5"], "Label 'dog' is not one of the classes"),
+        (["1.5"], "must be a score from 0 to 1, not 1.5"),
+    ):
+        with pytest.raises(TfaudioError, match=message):
+            read_thresholds(wrong, LABELS)
+
+
+def test_the_range_of_scores_is_told_to_mediapipe(cnn: Exported) -> None:
+    (graph,) = mediapipe_metadata_of(cnn.content("int8")).children(3)
+    (waveform,), (scores,) = graph.children(2), graph.children(3)
+    for tensor, lowest, highest in ((waveform, -1.0, 1.0), (scores, 0.0, 1.0)):
+        stats = tensor.child(5)
+        assert (stats.floats(0), stats.floats(1)) == ([highest], [lowest])
 
 
 def test_the_saved_model_carries_the_same(cnn: Exported) -> None:

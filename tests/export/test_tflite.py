@@ -160,7 +160,7 @@ def test_an_operator_that_devices_lack_is_refused(tmp_path: Path) -> None:
 def test_parts_that_do_not_fit_are_not_joined(cnn: Exported, tmp_path: Path) -> None:
     content = convert_folder(export_static(two_branches(), tmp_path / "m"), "float32")
     with pytest.raises(ValueError, match="do not fit"):
-        flatbuffer.join([cnn.content("float32"), content], input_name="a", output_name="b")
+        flatbuffer.join([cnn.content("float32"), content], input_name="a", link_names=["l"], output_name="b")
 
 
 def test_a_file_of_another_form_does_not_pass(cnn: Exported) -> None:

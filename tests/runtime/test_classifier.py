@@ -13,10 +13,11 @@ import pytest
 import soundfile
 
 from tests.export.small_runs import LABELS, SAMPLE_RATE, Exported, exported
+from tfaudio import interpreter
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
-from tfaudio.runtime import Classifier, Prediction, average, classifier, classify_windows, read_metadata
+from tfaudio.runtime import Classifier, Prediction, average, classify_windows, read_metadata
 from tfaudio.runtime.audio import read_windows
 
 
@@ -193,7 +194,7 @@ def test_every_cut_is_noticed(run: Exported, tmp_path: Path) -> None:
 
 
 def test_a_missing_interpreter_says_what_to_install(run: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier, "_INTERPRETERS", ("no_such_package.interpreter",))
+    monkeypatch.setattr(interpreter, "_INTERPRETERS", ("no_such_package.interpreter",))
     with pytest.raises(TfaudioError, match="pip install ai-edge-litert"):
         Classifier(run.report.paths["float32"])
 

@@ -48,15 +48,35 @@ __all__ = ["DecodeError", "Engine", "decode", "diagnose", "load", "read_bytes", 
 
 Engine = Literal["auto", "graph", "soundfile"]
 
+# Hz, of nearly all recordings.
+_COMMON_RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
 
-def load(contents: tf.Tensor | bytes, sample_rate: int, *, engine: Engine = "auto") -> tf.Tensor:
+
+def load(
+    contents: tf.Tensor | bytes, sample_rate: int, *, engine: Engine = "auto", source_rate: int | None = None
+) -> Decoded:
     """Decodes a recording and resamples it: `decode`, then `resample`.
 
+    Args:
+      contents: as `decode` takes them.
+      sample_rate: Hz, of the result.
+      engine: as `decode` takes it.
+      source_rate: Hz, if it is known that the recording has this rate: a pipeline of a third of the operators.
+
     Returns:
-      float32 [ceil(n * sample_rate / the recording's rate)], mono.
+      float32 [ceil(n * sample_rate / the recording's rate)], mono; the recording's rate, int32 [].
+
+    Raises:
+      tf.errors.InvalidArgumentError: as of `decode`, and if the recording has another rate than source_rate.
     """
-    waveform, source_rate = decode(contents, engine=engine)
-    return resample(waveform, source_rate, sample_rate)
+    waveform, found = decode(contents, engine=engine)
+    if source_rate is None:
+        return resample(waveform, found, sample_rate, expected_rates=_COMMON_RATES), found
+    waveform = require(
+        waveform, tf.equal(found, source_rate),
+        "The recording has ", found, f" Hz now, and had {source_rate} Hz when it was first read; start again.",
+    )  # fmt: skip
+    return resample(waveform, source_rate, sample_rate, expected_rates=[source_rate]), found
 
 
 def decode(contents: tf.Tensor | bytes, *, engine: Engine = "auto") -> Decoded:

@@ -9,17 +9,24 @@ the matrix of all phases is the layout of torchaudio and julius.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfaudio.config import RESAMPLER
 
 # Outputs whose kernels stand in memory at a time where the kernel is interpolated: some 4 MB.
 _CHUNK = 1024
+_ALIGNMENT = 16  # floats: a stretch of a vector that begins at a multiple is handed on without a copy
 
 
-def resample(waveform: tf.Tensor, source_rate: int | tf.Tensor, target_rate: int) -> tf.Tensor:
+def resample(
+    waveform: tf.Tensor, source_rate: int | tf.Tensor, target_rate: int, *, expected_rates: Sequence[int] = ()
+) -> tf.Tensor:
     """Resamples, with zero phase: sample k of the result lies at k / target_rate seconds.
 
     Flat to within 0.1 dB up to 0.9 of the lower Nyquist frequency; what would fold back is 80 dB down.
@@ -29,6 +36,8 @@ def resample(waveform: tf.Tensor, source_rate: int | tf.Tensor, target_rate: int
       waveform: float32 [..., n].
       source_rate: Hz, above 0; an integer or an int32 scalar tensor.
       target_rate: Hz, above 0.
+      expected_rates: Hz, of sources whose kernels are computed in advance and kept in memory. No value changes, but
+        the kernel from 44.1 kHz takes longer than five seconds of sound.
 
     Returns:
       float32 [..., ceil(n * target_rate / source_rate)].
@@ -51,17 +60,87 @@ def resample(waveform: tf.Tensor, source_rate: int | tf.Tensor, target_rate: int
     with tf.control_dependencies([c for c in checks if c is not None]):
         leading, num_samples = tf.shape(waveform)[:-1], tf.shape(waveform)[-1]
         rows = tf.reshape(waveform, [-1, num_samples])
-        divisor = _greatest_common_divisor(source, tf.constant(target_rate, tf.int32))
-    if known is not None:
-        result = _resample_rows(rows, source // divisor, target_rate // divisor)
+    if known is None:
+        result = _switch(rows, source, target_rate, _prepare(tuple(expected_rates), target_rate))
     else:
-        result = tf.cond(
-            tf.equal(source, target_rate),
-            lambda: rows,
-            lambda: _resample_rows(rows, source // divisor, target_rate // divisor),
-        )
+        kernels = _prepare((int(known),) if known in expected_rates else (), target_rate)
+        result = _by_prepared_kernel(rows, source, kernels) if kernels else _by_any_kernel(rows, source, target_rate)
     result = tf.reshape(result, tf.concat([leading, tf.shape(result)[-1:]], axis=0))
     return tf.ensure_shape(result, waveform.shape[:-1].concatenate([None]))
+
+
+def _switch(rows: tf.Tensor, source: tf.Tensor, target_rate: int, kernels: _Kernels | None) -> tf.Tensor:
+    """Resamples from a rate that only the run knows."""
+
+    def change() -> tf.Tensor:
+        if kernels is None:
+            return _by_any_kernel(rows, source, target_rate)
+        return tf.cond(
+            tf.reduce_any(tf.equal(source, kernels.rates)),
+            lambda: _by_prepared_kernel(rows, source, kernels),
+            lambda: _by_any_kernel(rows, source, target_rate),
+        )
+
+    return tf.cond(tf.equal(source, target_rate), lambda: rows, change)
+
+
+class _Kernels(NamedTuple):
+    """Resampling matrices in memory.
+
+    Args:
+      rates: int32 [n], of the sources, Hz.
+      layout: int32 [n, 5]; of each: half width, samples in and out of a block, start and length in `values`.
+      values: float32 [sum of lengths]; all matrices one after the other.
+    """
+
+    rates: tf.Tensor
+    layout: tf.Tensor
+    values: tf.Tensor
+
+
+@functools.lru_cache(maxsize=8)
+def _prepare(rates: tuple[int, ...], target_rate: int) -> _Kernels | None:
+    """Computes what the rates need, where they have a matrix at all; None if none has."""
+    kept, layout, values, start = [], [], [], 0
+    # Outside of any graph, so that graphs take the values in by reference.
+    with tf.init_scope(), tf.device("CPU:0"):
+        for rate in rates:
+            divisor = math.gcd(rate, target_rate)
+            plan = _plan(tf.constant(rate // divisor), tf.constant(target_rate // divisor))
+            if rate == target_rate or not plan.fits:
+                continue
+            matrix = _matrix(plan).numpy().ravel()
+            kept.append(rate)
+            layout.append([int(plan.half), int(plan.step), int(plan.outputs), start, len(matrix)])
+            values.append(np.pad(matrix, [0, -len(matrix) % _ALIGNMENT]))
+            start += len(values[-1])
+        if not kept:
+            return None
+        return _Kernels(tf.constant(kept), tf.constant(layout), tf.constant(np.concatenate(values)))
+
+
+def _by_prepared_kernel(rows: tf.Tensor, source: tf.Tensor, kernels: _Kernels) -> tf.Tensor:
+    place = tf.argmax(tf.equal(source, kernels.rates))
+    half, step, outputs, start, size = tf.unstack(tf.gather(kernels.layout, place))
+    matrix = tf.reshape(tf.slice(kernels.values, [start], [size]), [step, 2 * outputs])
+    return _by_matrix(rows, matrix, half, step, outputs)
+
+
+@functools.partial(
+    tf.function,
+    input_signature=[tf.TensorSpec([None, None]), tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32)],
+    autograph=False,
+    # Built when it is first called: as a part of every pipeline's graph it cost each pass a tenth of a second.
+    experimental_attributes={"_noinline": True},
+)
+def _by_any_kernel(rows: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    divisor = _greatest_common_divisor(source, target)
+    plan = _plan(source // divisor, target // divisor)
+    return tf.cond(
+        plan.fits,
+        lambda: _by_matrix(rows, _matrix(plan), plan.half, plan.step, plan.outputs),
+        lambda: _by_interpolation(rows, plan.down, plan.up),
+    )
 
 
 def _greatest_common_divisor(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -85,52 +164,72 @@ def _kernel(distance: tf.Tensor, reach: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.abs(position) < 1.0, sinc * window, tf.zeros_like(sinc))
 
 
-def _resample_rows(rows: tf.Tensor, down: tf.Tensor, up: tf.Tensor) -> tf.Tensor:
-    """Takes float32 [rows, n] to [rows, ceil(n * up / down)]; down and up are coprime."""
+class _Plan(NamedTuple):
+    """How two rates are resampled; scalars, int32 but for `fits`.
+
+    Args:
+      down: the source rate, and
+      up: the target rate, both divided by what they have in common.
+      half: the kernel's reach to either side, in source samples.
+      step: source samples from one block to the next.
+      outputs: samples that a block gives.
+      fits: whether a block's matrix is small enough to be made.
+    """
+
+    down: tf.Tensor
+    up: tf.Tensor
+    half: tf.Tensor
+    step: tf.Tensor
+    outputs: tf.Tensor
+    fits: tf.Tensor
+
+
+def _plan(down: tf.Tensor, up: tf.Tensor) -> _Plan:
     half = _half_width(down, up)[1]
     cycles = -(-2 * half // down)  # enough for a block to be as long as the kernel
     entries = tf.cast(cycles * down + 2 * half, tf.int64) * tf.cast(cycles * up, tf.int64)
+    return _Plan(down, up, half, cycles * down, cycles * up, entries <= RESAMPLER.matrix_limit)
+
+
+def _resampled_length(rows: tf.Tensor, down: tf.Tensor, up: tf.Tensor) -> tf.Tensor:
+    """int32 []: ceil(n * up / down)."""
     num_samples = tf.cast(tf.shape(rows)[1], tf.int64)
-    length = -(-num_samples * tf.cast(up, tf.int64) // tf.cast(down, tf.int64))
-    result = tf.cond(
-        entries <= RESAMPLER.matrix_limit,
-        lambda: _by_matrix(rows, down, up, cycles, tf.cast(length, tf.int32)),
-        lambda: _by_interpolation(rows, down, up, tf.cast(length, tf.int32)),
-    )
-    return result
+    return tf.cast(-(-num_samples * tf.cast(up, tf.int64) // tf.cast(down, tf.int64)), tf.int32)
 
 
-def _by_matrix(rows: tf.Tensor, down: tf.Tensor, up: tf.Tensor, cycles: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """One matrix product for each block of cycles * down samples; the fast path."""
-    reach, half = _half_width(down, up)
-    step, outputs = cycles * down, cycles * up
-    matrix = _matrix(down, up, step + 2 * half, outputs, half, reach)
+def _by_matrix(rows: tf.Tensor, matrix: tf.Tensor, half: tf.Tensor, step: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """One matrix product for each block of `step` samples; the fast path."""
+    length = _resampled_length(rows, step, outputs)
     blocks = -(-length // outputs)
     num_rows, num_samples = tf.shape(rows)[0], tf.shape(rows)[1]
-    # A block reaches 2 * half <= step samples into the next one, so neighbours are all that a product needs:
-    # no frames are copied out.
+    # A block reaches 2 * half <= step samples into the next one. Each is multiplied once with both parts of the kernel,
+    # the second of which belongs to the block before, so that no samples are copied out.
     total = (blocks + 1) * step
     padded = tf.pad(rows, [[0, 0], [half, tf.maximum(total - half - num_samples, 0)]])[:, :total]
-    padded = tf.reshape(padded, [num_rows, blocks + 1, step])
-    here = tf.reshape(padded[:, :-1], [-1, step])
-    after = tf.reshape(padded[:, 1:, : 2 * half], [-1, 2 * half])
-    result = tf.matmul(here, matrix[:step]) + tf.matmul(after, matrix[step:])
+    products = tf.matmul(tf.reshape(padded, [-1, step]), matrix)
+    products = tf.reshape(products, [num_rows, blocks + 1, 2, outputs])
+    result = products[:, :-1, 0] + products[:, 1:, 1]
     return tf.reshape(result, [num_rows, blocks * outputs])[:, :length]
 
 
-def _matrix(
-    down: tf.Tensor, up: tf.Tensor, inputs: tf.Tensor, outputs: tf.Tensor, half: tf.Tensor, reach: tf.Tensor
-) -> tf.Tensor:
-    """float32 [inputs, outputs]; its columns are the kernel at each output's place, of sum 1."""
+def _matrix(plan: _Plan) -> tf.Tensor:
+    """float32 [step, 2 * outputs]: what a block's samples give to its own outputs, and to those of the block before.
+
+    Both parts, one above the other, hold the kernel at each output's place in their columns, of sum 1.
+    """
+    reach, up = _half_width(plan.down, plan.up)[0], plan.up
     # All distances are whole multiples of 1 / up, so each value of the kernel is computed once.
-    table = _kernel(tf.cast(tf.range(half * up + 1), tf.float64) / tf.cast(up, tf.float64), reach)
-    distance = tf.abs((tf.range(inputs) - half)[:, tf.newaxis] * up - tf.range(outputs)[tf.newaxis] * down)
-    matrix = tf.gather(table, tf.minimum(distance, half * up))  # the table's last value is 0
-    return tf.cast(matrix / tf.reduce_sum(matrix, axis=0), tf.float32)
+    table = _kernel(tf.cast(tf.range(plan.half * up + 1), tf.float64) / tf.cast(up, tf.float64), reach)
+    inputs, outputs = tf.range(2 * plan.step), tf.range(plan.outputs)
+    distance = tf.abs((inputs - plan.half)[:, tf.newaxis] * up - outputs[tf.newaxis] * plan.down)
+    matrix = tf.gather(table, tf.minimum(distance, plan.half * up))  # the table's last value is 0
+    matrix = tf.cast(matrix / tf.reduce_sum(matrix, axis=0), tf.float32)
+    return tf.concat([matrix[: plan.step], matrix[plan.step :]], axis=1)
 
 
-def _by_interpolation(rows: tf.Tensor, down: tf.Tensor, up: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+def _by_interpolation(rows: tf.Tensor, down: tf.Tensor, up: tf.Tensor) -> tf.Tensor:
     """Nearly coprime rates, such as 44,101 to 16,000 Hz: no table of all phases, bounded memory."""
+    length = _resampled_length(rows, down, up)
     reach, half = _half_width(down, up)
     taps = 2 * half
     phases = tf.cast(tf.range(RESAMPLER.phases + 1), tf.float64) / RESAMPLER.phases

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from tfaudio.cli import command_line, load_tensorflow, refuse_arguments
+from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
 from tfaudio.errors import TfaudioError
-from tfaudio.export.report import FORMATS, GateConfig, check_formats
+from tfaudio.export.report import ALL_FORMATS, FORMATS, GateConfig, check_formats
 from tfaudio.files import check_can_write, refuse_existing, write_json
+from tfaudio.model_settings import check_thresholds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
     from tfaudio.config import RunConfig
     from tfaudio.data.spec import DatasetSpec
     from tfaudio.export.report import ExportReport
+    from tfaudio.labels import LabelMap
 
 USAGE = """tfaudio export --run_dir=RUN --output_dir=OUT [--formats=...] [flags]
 
 Writes the run as a SavedModel (saved_model/1, for TensorFlow Serving) and as .tflite files (for phones, Raspberry Pi
 and browsers). Each takes raw audio and carries its front end, labels and settings. All are compared with the Keras
-model on the run's test recordings; one that falls too far behind is not written, and the command exits with 1.
+model on the run's test recordings; one that falls too far behind, or exceeds a limit on time, size or memory, is not
+written, and the command exits with 1. report.json and card.md beside them say what was found.
+
+On request: int16x8 (16-bit activations), tflm (C sources for a microcontroller), streaming and streaming_int8 (step
+models of a causal run).
 
 A folder that `tfaudio train --folds=...` wrote is exported fold by fold, and the accuracies are averaged.
 
@@ -35,11 +41,18 @@ A folder that `tfaudio train --folds=...` wrote is exported fold by fold, and th
 """
 
 
+# Flags that set a key of GateConfig.
+_GATE_FLAGS = {
+    "max_score_difference": "max_float_score_difference",
+    **{name: name for name in ("max_accuracy_drop", "min_agreement", "max_latency_ms", "max_size_kb", "max_memory_kb")},
+}
+
+
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the command's flags."""
     flags.DEFINE_string("run_dir", None, "Run folder to export.", flag_values=flag_values)
     flags.DEFINE_string("output_dir", None, "Folder to write to.", flag_values=flag_values)
-    flags.DEFINE_list("formats", list(FORMATS), f"Any of {', '.join(FORMATS)}.", flag_values=flag_values)
+    flags.DEFINE_list("formats", list(FORMATS), f"Any of {', '.join(ALL_FORMATS)}.", flag_values=flag_values)
     flags.DEFINE_integer(
         "calibration_clips", 200, "Training clips that tell int8's ranges.", flag_values=flag_values, lower_bound=1
     )
@@ -47,6 +60,18 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "max_accuracy_drop", None, "Accuracy that a file may lose and still be written.", flag_values=flag_values
     )
     flags.DEFINE_float("min_agreement", None, "Share of clips that must get Keras' label.", flag_values=flag_values)
+    flags.DEFINE_float(
+        "max_score_difference", None, "Of saved_model and float32 to Keras' scores.", flag_values=flag_values
+    )
+    flags.DEFINE_float("max_latency_ms", None, "Time of one call, on one thread.", flag_values=flag_values)
+    flags.DEFINE_float("max_size_kb", None, "Size of a file, 1000 bytes each.", flag_values=flag_values)
+    flags.DEFINE_float("max_memory_kb", None, "Memory that running a file takes.", flag_values=flag_values)
+    flags.DEFINE_multi_string(
+        "threshold",
+        [],
+        "Score from which on a class counts as detected, stored in the files: a number for all, or LABEL=NUMBER.",
+        flag_values=flag_values,
+    )
     flags.DEFINE_float(
         "clip_seconds", None, "Length of audio that a file takes, for runs that take any.", flag_values=flag_values
     )
@@ -61,12 +86,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     """Exports and reports; 1 if a format was withheld."""
     refuse_arguments(arguments)
     formats = check_formats(flag_values.formats)
-    thresholds = {
-        name: flag_values[name].value
-        for name in ("max_accuracy_drop", "min_agreement")
-        if flag_values[name].value is not None
-    }
-    gate = GateConfig().replace(**thresholds)
+    limits = {key: flag_values[flag].value for flag, key in _GATE_FLAGS.items() if flag_values[flag].value is not None}
+    gate = GateConfig().replace(**limits)
     run_dir, output_dir = Path(flag_values.run_dir), Path(flag_values.output_dir)
     from tfaudio.bundle import fold_folders, is_run_folder, read_config
 
@@ -167,9 +188,24 @@ def _export(
         overwrite=flag_values.overwrite,
         clip_seconds=flag_values.clip_seconds,
         dataset_fingerprint=fingerprint,
+        thresholds=read_thresholds(flag_values.threshold, bundle.labels),
         progress=lambda line: print(f"{run_dir.name}: {line}", file=sys.stderr),
     )
     return report, data.spec, bundle.config
+
+
+def read_thresholds(given: list[str], labels: LabelMap) -> dict[str, float]:
+    """Reads --threshold: "0.6" is for all classes that have none of their own, "dog=0.8" for one."""
+    thresholds: dict[str, float] = {}
+    for text in sorted(given, key=lambda text: "=" in text):
+        label, _, score = text.rpartition("=")
+        try:
+            value = float(score)
+        except ValueError as error:
+            raise UsageError(f"--threshold={text} is neither a number nor LABEL=NUMBER.") from error
+        thresholds |= dict.fromkeys([label] if label else labels, value)
+    check_thresholds(thresholds, labels)
+    return thresholds
 
 
 def _mean_accuracies(reports: list[ExportReport]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from absl import flags
 from tfaudio.cli import UsageError
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
+from tfaudio.model_settings import SETTINGS_FILE, ModelMetadata
 
 USAGE = """tfaudio info MODEL [--json]
 
@@ -35,7 +36,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         print(json.dumps(facts, ensure_ascii=False))
         return 0
     for key, value in facts.items():
-        if isinstance(value, dict):
+        if key == "normalization":
+            value = f"mean and deviation of {len(value['mean'])} bins" if value["mean"] else ""
+        elif isinstance(value, dict):
             value = ", ".join(f"{k}={v}" for k, v in value.items() if v not in (None, {}))
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
@@ -65,21 +68,33 @@ def describe(path: Path) -> dict[str, Any]:
         return {"kind": "saved_model", **_of_metadata(read_settings_folder(saved_model / "assets"))}
     if is_run_folder(path):
         return _of_run(path)
+    if (path / SETTINGS_FILE).is_file():
+        from tfaudio.runtime.metadata import read_settings_folder
+
+        return {"kind": "microcontroller", **_of_metadata(read_settings_folder(path))}
     raise TfaudioError(no_model_message(path))
 
 
-def _of_metadata(metadata: Any) -> dict[str, Any]:
-    return {
+def _of_metadata(metadata: ModelMetadata) -> dict[str, Any]:
+    facts: dict[str, Any] = {
         "model": metadata.model,
         "variant": metadata.variant,
         "labels": list(metadata.labels),
         "sample_rate": metadata.sample_rate,
         "clip": metadata.clip.to_dict(),
         "front_end": metadata.front_end.to_dict(),
+        "normalization": {"mean": list(metadata.feature_mean), "stddev": list(metadata.feature_stddev)},
+        "scores": metadata.score_activation,
+        "thresholds": dict(metadata.thresholds),
         "dataset": metadata.dataset,
         "fingerprint": metadata.dataset_fingerprint,
         "tfaudio": metadata.tfaudio_version,
     }
+    if metadata.calibration is not None:
+        facts["calibration"] = vars(metadata.calibration)
+    if metadata.streaming is not None:
+        facts["streaming"] = metadata.streaming.to_dict()
+    return facts
 
 
 def _of_run(path: Path) -> dict[str, Any]:

@@ -53,6 +53,8 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("tfaudio.cli.evaluate", "score a run on its test recordings"),
     "export": Command("tfaudio.cli.export", "write a SavedModel and .tflite files, and prove that they agree"),
     "predict": Command("tfaudio.cli.predict", "classify files and folders with a run or an exported model"),
+    "features": Command("tfaudio.cli.features", "compute and draw features, or compare them all with librosa's"),
+    "benchmark": Command("tfaudio.cli.benchmark", "measure what .tflite files take: time, memory, operators"),
     "info": Command("tfaudio.cli.info", "show what a run folder or a model file holds"),
     "datasets": Command("tfaudio.cli.datasets", "list the known data sets, or audit one"),
 }

@@ -8,12 +8,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from absl import flags
 
 from tfaudio.cli import UsageError
+from tfaudio.cli.recordings import expand_recordings
 from tfaudio.errors import TfaudioError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if not arguments:
         raise UsageError("Name at least one file or folder to classify, or `-` for standard input.")
     skipped: list[Skipped] = []
-    files = list(_expand(arguments, skipped))
+    files = list(expand_recordings(arguments, skipped))
 
     from tqdm import tqdm
 
@@ -94,29 +94,6 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         count = len(files) + len(skipped)
         print(f"tfaudio predict: {failures} of {count} recordings could not be classified.", file=sys.stderr)
     return 1 if failures else 0
-
-
-def _expand(arguments: list[str], skipped: list[Skipped]) -> Iterator[str]:
-    """Yields the recordings of files and folders; what a folder holds and cannot be named or opened goes to skipped."""
-    from tfaudio.data.catalog import files_below
-    from tfaudio.data.spec import AUDIO_EXTENSIONS
-
-    for argument in arguments:
-        path = Path(argument)
-        if argument == "-":
-            yield argument
-        elif path.is_dir():
-            recordings = [p for p in files_below(path, skipped) if p.suffix.lower() in AUDIO_EXTENSIONS]
-            # Reading a pipe would wait for ever; a link to a file that is gone is a recording that somebody misses.
-            found = [str(p) for p in recordings if os.path.isfile(p) or not os.path.exists(p)]
-            if not found:
-                example = f" ({skipped[-1].path}: {skipped[-1].reason})" if skipped else ""
-                raise TfaudioError(f"The folder {path} holds no recordings{example}; name files, or another folder.")
-            yield from found
-        elif path.exists() or path.is_symlink():
-            yield argument
-        else:
-            raise TfaudioError(f"There is no file or folder {path}; check the name.")
 
 
 class _Writer(Protocol):

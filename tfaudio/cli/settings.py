@@ -12,7 +12,6 @@ from tfaudio.bundle import FORMAT_VERSION, fold_folders, is_run_folder, read_con
 from tfaudio.cli import UsageError
 from tfaudio.config import RunConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.features.mel import mel_matrix
 from tfaudio.recipes import recipe
 
 # Flags with a name of their own, and the setting that each stands for. No flag has a default: settings have.
@@ -44,7 +43,7 @@ def define_settings(flag_values: flags.FlagValues) -> None:
 
     kind(flags.DEFINE_string, "dataset", "Data set: a name that `tfaudio datasets` lists, `folder` or `manifest`.")
     kind(flags.DEFINE_string, "data_dir", "Its folder; for `manifest`, the CSV file.")
-    kind(flags.DEFINE_string, "model", "Architecture: cnn or attention.")
+    kind(flags.DEFINE_string, "model", "Architecture: cnn, attention, dense, ds_cnn or bc_resnet.")
     kind(flags.DEFINE_integer, "epochs", "Passes over the training recordings.")
     kind(flags.DEFINE_integer, "batch_size", "Examples a step, over all replicas.")
     kind(flags.DEFINE_float, "learning_rate", "Peak rate of AdamW.")
@@ -62,12 +61,32 @@ def define_settings(flag_values: flags.FlagValues) -> None:
         flags.DEFINE_string,
         "config",
         "JSON file of settings, as a run folder's config.json. What neither it nor a flag sets comes from the recipe "
-        "of the data set and the model (tfaudio/recipes.py), or else from the defaults of tfaudio/config.py; with "
+        "of the data set and the model (tfaudio/recipes.py), or else from the defaults of tfaudio/config/; with "
         "--resume, from the run folder.",
     )
+    define_set(flag_values, example="augment.mixup_alpha=0")
+
+
+def define_set(flag_values: flags.FlagValues, *, example: str) -> None:
+    """Defines --set, which reaches every setting; `assignments` reads it."""
     flags.DEFINE_multi_string(
-        "set", [], "Any other setting, as --set=augment.mixup_alpha=0; may be given again.", flag_values=flag_values
+        "set", [], f"Any other setting, as --set={example}; may be given again.", flag_values=flag_values
     )
+
+
+def assignments(flag_values: flags.FlagValues) -> dict[str, Any]:
+    """Returns what --set gives, as dotted keys and values.
+
+    Raises:
+      UsageError: if one has not the form section.name=value.
+    """
+    chosen: dict[str, Any] = {}
+    for assignment in flag_values.set:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set={assignment} needs the form --set=section.name=value.")
+        chosen[key.strip()] = _parse_value(text)
+    return chosen
 
 
 def settings_from(flag_values: flags.FlagValues) -> RunConfig:
@@ -79,13 +98,9 @@ def settings_from(flag_values: flags.FlagValues) -> RunConfig:
     Raises:
       TfaudioError: on an unknown setting or a value that does not fit.
     """
-    chosen: dict[str, Any] = _from_file(flag_values.config) if flag_values.config else {}
+    chosen: dict[str, Any] = settings_in_file(flag_values.config) if flag_values.config else {}
     chosen |= {key: flag_values[name].value for name, key in _SETTINGS.items() if flag_values[name].value is not None}
-    for assignment in flag_values.set:
-        key, equals, text = assignment.partition("=")
-        if not equals:
-            raise UsageError(f"--set={assignment} needs the form --set=section.name=value.")
-        chosen[key.strip()] = _parse_value(text)
+    chosen |= assignments(flag_values)
     stored = _of_stopped_run(flag_values)
     if stored is not None:
         config = stored.override(chosen)
@@ -94,8 +109,6 @@ def settings_from(flag_values: flags.FlagValues) -> RunConfig:
         dataset = str(chosen.get("data.dataset", default.data.dataset))
         model = str(chosen.get("model.name", default.model.name))
         config = default.override({**recipe(dataset, model), **chosen})
-    if config.front_end.feature == "mel":
-        mel_matrix(config.front_end)  # a band without a Fourier bin is found before the data are read
     return config
 
 
@@ -119,8 +132,12 @@ def _parse_value(text: str) -> Any:
         return text  # a bare word, such as a name
 
 
-def _from_file(path: str) -> dict[str, Any]:
-    """Reads settings as dotted keys from a configuration file, or from a run folder's."""
+def settings_in_file(path: str) -> dict[str, Any]:
+    """Reads settings as dotted keys from the file that --config names: a configuration, or a run folder's.
+
+    Raises:
+      TfaudioError: if it cannot be read or is no configuration.
+    """
     try:
         document = json.loads(Path(path).read_text("utf-8"))
     except OSError as error:

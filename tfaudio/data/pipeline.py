@@ -13,10 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfaudio.audio.framing import fix_length, windows
-from tfaudio.augment.spectrogram import mixup, spec_augment
-from tfaudio.augment.waveform import augment_waveform, random_start, split_seed
+from tfaudio.augment.mixing import Examples, mix_examples
+from tfaudio.augment.seeds import fold_in, split_seed
+from tfaudio.augment.spectrogram import change_features, spec_augment
+from tfaudio.augment.waveform import WaveformAugmentation, random_start
 from tfaudio.config import RunConfig
+from tfaudio.data.augmentation import waveform_augmentation
 from tfaudio.data.recordings import Recordings, parallel_calls
+from tfaudio.features.family import smallest_deviations
 from tfaudio.features.front_end import compute_features
 from tfaudio.features.normalization import Normalization, NormalizationFitter
 from tfaudio.terminal import native_messages_hidden
@@ -48,6 +52,9 @@ class Pipeline:
         self.config = config
         self.normalization = normalization
         self.num_classes = num_classes
+        self._augment = config.augment
+        if config.front_end.filterbank:
+            self._augment = config.augment.replace(frequency_masks=0)
         self._targets = tf.constant(targets, tf.int64)
         self._load = recordings.waveform_loader()
         self._masked = config.clip.seconds is None
@@ -60,7 +67,8 @@ class Pipeline:
             _start_compiler()
 
     def _compute_features(self, waveforms: tf.Tensor) -> tf.Tensor:
-        return compute_features(waveforms, self.config.front_end, self.normalization)
+        # Recordings were checked when they were read; augmentation may go beyond what they may hold.
+        return compute_features(waveforms, self.config.front_end, self.normalization, check_values=False)
 
     def steps_per_epoch(self, num_examples: int) -> int:
         """Whole batches in an epoch; at least one."""
@@ -77,11 +85,15 @@ class Pipeline:
 
         Targets are one-hot float32 [batch, classes], mixed where examples are; with class_weights a third
         element, float32 [batch], weighs each example.
+
+        Raises:
+          TfaudioError: if recordings that augmentation needs cannot be used.
         """
         training = self.config.training
         batch, steps = self.batch_size(len(indices)), self.steps_per_epoch(len(indices))
         order = tf.constant(indices, tf.int64)
         weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
+        augmentation = waveform_augmentation(self.config)
 
         def epoch(number: tf.Tensor) -> tf.data.Dataset:
             epoch_seed = tf.stack([tf.cast(training.seed, tf.int64), number])
@@ -90,13 +102,13 @@ class Pipeline:
             dataset = tf.data.Dataset.from_tensor_slices(shuffled)
             # In order although parallel, so that a seed gives the same batches on any machine.
             dataset = dataset.map(
-                lambda index: self._training_example(index, epoch_seed),
+                lambda index: self._training_example(index, epoch_seed, augmentation),
                 num_parallel_calls=parallel_calls(self.config.data),
             )
             dataset = self._batch(dataset, batch, drop_remainder=True)  # replicas need equal shares
             dataset = dataset.enumerate()  # the step's number goes into its seed
             return dataset.map(
-                lambda step, batch: self._training_batch(batch, _fold_in(epoch_seed, step), weights),
+                lambda step, batch: self._training_batch(batch, fold_in(epoch_seed, step), weights),
                 num_parallel_calls=tf.data.AUTOTUNE,  # features of a batch at a time: cheaper than clip by clip
             )
 
@@ -120,8 +132,8 @@ class Pipeline:
         dataset = self._batch(dataset, batch, drop_remainder=False)
         one_hot = self._one_hot_of(indices)
 
-        def finish(waveforms: tf.Tensor, position: tf.Tensor, length: tf.Tensor) -> tuple[Any, tf.Tensor]:
-            inputs, _ = self._inputs(waveforms, length)
+        def finish(examples: tf.Tensor, position: tf.Tensor, length: tf.Tensor) -> tuple[Any, tf.Tensor]:
+            inputs, _ = self._inputs(examples, length)
             return inputs, tf.gather(one_hot, position) if with_targets else position
 
         dataset = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
@@ -143,12 +155,16 @@ class Pipeline:
     def fit_normalization(self, indices: np.ndarray) -> Normalization:
         """Takes mean and deviation of each bin from the given clips, which should be the training clips.
 
+        Of what a learnt front end is given there are none: it standardises what it makes of it.
+
         Raises:
           ValueError: if this pipeline's features are standardised already.
         """
         if self.normalization:
             raise ValueError("The features are standardised already; fit on a pipeline without normalization.")
-        fitter = NormalizationFitter()
+        if self.config.front_end.learnt:
+            return Normalization()
+        fitter = NormalizationFitter(smallest_deviations(self.config.front_end))
         for inputs, _ in self.evaluation(indices).as_numpy_iterator():
             features = inputs["features"][inputs["mask"]] if self._masked else inputs
             fitter.add(features)
@@ -167,20 +183,35 @@ class Pipeline:
             short=clip.short,
         )
 
-    def _training_example(self, index: tf.Tensor, epoch_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One augmented waveform, its class and its length in samples."""
-        crop_seed, augment_seed = split_seed(_fold_in(epoch_seed, index + 2**20), 2)  # apart from the batches' seeds
+    def _training_example(
+        self, index: tf.Tensor, epoch_seed: tf.Tensor, augmentation: WaveformAugmentation
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """One augmented example, its class and its length."""
+        crop_seed, augment_seed = split_seed(fold_in(epoch_seed, index + 2**20), 2)  # apart from the batches' seeds
         waveform = self._load(index)
         if self._num_samples is not None:
-            start = random_start(tf.shape(waveform)[0], self._num_samples, crop_seed)
+            start = None
+            if self.config.augment.random_crop:
+                start = random_start(tf.shape(waveform)[0], self._num_samples, crop_seed)
             waveform = fix_length(waveform, self._num_samples, short=self.config.clip.short, start=start)
-        waveform = augment_waveform(waveform, self.config.augment, augment_seed)
-        return waveform, tf.gather(self._targets, index), tf.shape(waveform)[0]
+        waveform = augmentation(waveform, augment_seed)
+        example, length = self._example(waveform)
+        return example, tf.gather(self._targets, index), length
+
+    def _example(self, waveform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What a batch is made of, and its length: windows as they are, or the features of a recording taken whole.
+
+        Of windows a whole batch is transformed at once. A recording's features are made before it is padded, since
+        some of them (a difference over frames, say) would see the padding at its end.
+        """
+        example = self._compute_features(waveform) if self._masked else waveform
+        return example, tf.shape(example)[0]
 
     def _evaluation_example(self, position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         waveform = self._load(index)
         if self._masked:
-            return waveform, position, tf.shape(waveform)[0]
+            example, length = self._example(waveform)
+            return example, position, length
         cut = self._windows(waveform)
         count = tf.shape(cut)[0]
         return cut, tf.repeat(position, count), tf.fill([count], tf.constant(self._num_samples, tf.int32))
@@ -190,26 +221,24 @@ class Pipeline:
             return dataset.padded_batch(size, drop_remainder=drop_remainder)
         return dataset.batch(size, drop_remainder=drop_remainder)
 
-    def _inputs(self, waveforms: tf.Tensor, lengths: tf.Tensor) -> tuple[Any, tf.Tensor | None]:
-        features = self._features(waveforms)
+    def _inputs(self, examples: tf.Tensor, lengths: tf.Tensor) -> tuple[Any, tf.Tensor | None]:
+        """The model's inputs, and their mask, from a batch of what `_example` gives."""
         if not self._masked:
-            return features, None
-        mask = tf.sequence_mask(self.config.front_end.num_frames(lengths), tf.shape(features)[1])
-        # Silence under the mask would come through where an example is mixed with a longer one.
-        features = tf.where(mask[:, :, None], features, 0.0)
-        return {"features": features, "mask": mask}, mask
+            return self._features(examples), None
+        mask = tf.sequence_mask(lengths, tf.shape(examples)[1])
+        return {"features": examples, "mask": mask}, mask
 
     def _training_batch(
         self, batch: tuple[tf.Tensor, ...], seed: tf.Tensor, class_weights: tf.Tensor | None
     ) -> tuple[Any, ...]:
-        waveforms, classes, lengths = batch
+        examples, classes, lengths = batch
         mix_seed, mask_seed = split_seed(seed, 2)
-        augment = self.config.augment
-        inputs, mask = self._inputs(waveforms, lengths)
+        augment = self._augment
+        inputs, mask = self._inputs(examples, lengths)
         features = inputs["features"] if self._masked else inputs
         targets = tf.one_hot(classes, self.num_classes)
-        if augment.mixup_alpha:
-            features, targets, mask = mixup(features, targets, mask, augment.mixup_alpha, mix_seed)
+        features = change_features(features, mask, augment, seed)
+        features, targets, mask = mix_examples(Examples(features, targets, mask), augment, mix_seed, seed)
         features = spec_augment(features, augment, mask_seed)
         inputs = {"features": features, "mask": mask} if self._masked else features
         if class_weights is None:
@@ -222,8 +251,3 @@ def _start_compiler() -> None:
     """Makes XLA say once, unheard, that it has started; it would in the middle of a progress bar."""
     with native_messages_hidden():
         tf.function(tf.identity, jit_compile=True)(0.0)
-
-
-def _fold_in(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-    """Derives a seed for one of many numbered things."""
-    return tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int64))

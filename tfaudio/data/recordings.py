@@ -13,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfaudio.audio.decode import Engine, diagnose, load
-from tfaudio.config import DataConfig
+from tfaudio.config import LARGEST_SAMPLE, DataConfig
 from tfaudio.data.spec import Clip, Skipped
 from tfaudio.errors import TfaudioError
 
@@ -26,6 +26,7 @@ class Recordings:
       clips: in the order that every index refers to.
       lengths: int64 [clips], in samples at the front end's rate.
       sample_rate: Hz.
+      source_rates: Hz, all that the files have.
       engine: how files are decoded.
       samples: float32 [sum of lengths], all waveforms one after the other; None if they are left on disk.
       skipped: what could not be used, and why.
@@ -34,6 +35,7 @@ class Recordings:
     clips: tuple[Clip, ...]
     lengths: np.ndarray
     sample_rate: int
+    source_rates: tuple[int, ...]
     engine: Engine
     samples: tf.Tensor | None
     skipped: tuple[Skipped, ...]
@@ -55,30 +57,35 @@ class _Loader:
         self._samples = recordings.samples
         self._lengths = tf.constant(recordings.lengths, tf.int64)
         self._offsets = tf.constant(np.concatenate([[0], np.cumsum(recordings.lengths)[:-1]]), tf.int64)
-        self._decode = _clip_decoder(recordings.clips, recordings.sample_rate, recordings.engine)
+        # What is known of all files need not be found out anew from each.
+        source_rate = recordings.source_rates[0] if len(recordings.source_rates) == 1 else None
+        self._decode = _clip_decoder(recordings.clips, recordings.sample_rate, recordings.engine, source_rate)
 
     def __call__(self, index: tf.Tensor) -> tf.Tensor:
         if self._samples is None:
-            return self._decode(index)
+            return self._decode(index)[0]
         offset, length = tf.gather(self._offsets, index), tf.gather(self._lengths, index)
         return tf.slice(self._samples, offset[None], length[None])
 
 
-def _clip_decoder(clips: Sequence[Clip], sample_rate: int, engine: Engine) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a function of the graph from clip index to the clip's waveform, read from its file."""
+def _clip_decoder(
+    clips: Sequence[Clip], sample_rate: int, engine: Engine, source_rate: int | None = None
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Returns a function of the graph from clip index to the clip's waveform and its file's rate, both read anew."""
     paths = tf.constant([clip.path for clip in clips])
     starts = tf.constant([round((clip.start or 0.0) * sample_rate) for clip in clips], tf.int64)
     ends = tf.constant([-1 if clip.end is None else round(clip.end * sample_rate) for clip in clips], tf.int64)
     whole = all(clip.start is None and clip.end is None for clip in clips)
 
-    def decode_clip(index: tf.Tensor) -> tf.Tensor:
-        waveform = load(tf.io.read_file(tf.gather(paths, index)), sample_rate, engine=engine)
+    def decode_clip(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        contents = tf.io.read_file(tf.gather(paths, index))
+        waveform, rate = load(contents, sample_rate, engine=engine, source_rate=source_rate)
         if whole:
-            return waveform
+            return waveform, rate
         length = tf.shape(waveform, tf.int64)[0]
         end = tf.gather(ends, index)
         end = tf.where(end < 0, length, tf.minimum(end, length))
-        return waveform[tf.minimum(tf.gather(starts, index), end) : end]
+        return waveform[tf.minimum(tf.gather(starts, index), end) : end], rate
 
     return decode_clip
 
@@ -107,7 +114,7 @@ def read_recordings(
     # Recordings that fail vanish from this pass instead of ending it; their absence is noticed below.
     dataset = (
         tf.data.Dataset.range(len(clips))
-        .map(lambda index: (index, decode_clip(index)), num_parallel_calls=parallel_calls(config))
+        .map(lambda index: (index, *decode_clip(index)), num_parallel_calls=parallel_calls(config))
         .ignore_errors()
         .prefetch(8)
     )
@@ -115,18 +122,20 @@ def read_recordings(
     waveforms: dict[int, np.ndarray] | None = {}
     lengths: dict[int, int] = {}
     faults: dict[int, str] = {}
+    source_rates: set[int] = set()
     used_bytes = 0
     bar = tqdm(
         total=len(clips), desc="reading recordings", unit="clip", disable=None if progress else True, leave=False
     )
     with bar:
-        for index, waveform in dataset.as_numpy_iterator():
+        for index, waveform, rate in dataset.as_numpy_iterator():
             bar.update()
             fault = _fault(waveform, clips[index], sample_rate)
             if fault:
                 faults[int(index)] = fault
                 continue
             lengths[int(index)] = len(waveform)
+            source_rates.add(int(rate))
             used_bytes += waveform.nbytes
             if waveforms is not None and used_bytes > budget:
                 waveforms = None
@@ -149,6 +158,7 @@ def read_recordings(
         clips=tuple(clips[i] for i in kept),
         lengths=np.array([lengths[i] for i in kept], np.int64),
         sample_rate=sample_rate,
+        source_rates=tuple(sorted(source_rates)),
         engine=config.engine,
         samples=None if waveforms is None else tf.constant(np.concatenate([waveforms[i] for i in kept])),
         skipped=(*skipped, *(Skipped(clips[i].path, faults[i]) for i in sorted(faults))),
@@ -163,6 +173,8 @@ def _fault(waveform: np.ndarray, clip: Clip, sample_rate: int) -> str | None:
         return "holds no samples"
     if not np.isfinite(waveform).all():
         return "holds samples that are not finite numbers (NaN or infinity)"
+    if np.abs(waveform).max() > LARGEST_SAMPLE:
+        return f"holds samples beyond {LARGEST_SAMPLE:g} where full scale is 1: integers stored as floats"
     return None
 
 

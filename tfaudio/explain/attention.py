@@ -9,7 +9,6 @@ import numpy as np
 
 from tfaudio.bundle import Bundle
 from tfaudio.errors import TfaudioError
-from tfaudio.features.front_end import compute_features
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,8 @@ def attend(bundle: Bundle, waveforms: np.ndarray) -> Attention:
     Raises:
       TfaudioError: if the run's model has no attention.
     """
-    model = attention_model(bundle.unmasked_classifier())
-    features = compute_features(waveforms, bundle.config.front_end, bundle.normalization)
+    model = attention_model(bundle.body())
+    features = bundle.front_end()(waveforms)
     outputs = {name: np.asarray(value) for name, value in model(features, training=False).items()}
     logits = outputs.pop("logits")
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -92,7 +91,7 @@ def attention_png(waveform: np.ndarray, attention: Attention, bundle: Bundle, *,
     from matplotlib.figure import Figure
 
     front_end = bundle.config.front_end
-    features = compute_features(waveform, front_end, bundle.normalization).numpy()
+    features = np.asarray(bundle.front_end()(waveform[np.newaxis]))[0]
     seconds = len(waveform) / front_end.sample_rate
     figure = Figure(figsize=(8, 4), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,47 +16,34 @@ import numpy.typing as npt
 import tensorflow as tf
 
 import tfaudio
+from tfaudio import golden
 from tfaudio.bundle import Bundle
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.export import saved_model
-from tfaudio.export.metadata import with_metadata
-from tfaudio.export.parity import BATCH_SIZE, GateResult, Score, run_gate
+from tfaudio.export.candidates import Candidate, Maker
+from tfaudio.export.card import card
+from tfaudio.export.layer_errors import where_it_breaks
+from tfaudio.export.parity import BATCH_SIZE, GateResult, run_gate
 from tfaudio.export.report import (
-    FORMATS,
+    ALL_FORMATS,
+    CARD,
     LABELS,
     REPORT,
     SAVED_MODEL,
-    TFLITE_VARIANTS,
+    TFLM,
     ExportReport,
     FormatReport,
     GateConfig,
     artifact_path,
     check_formats,
 )
-from tfaudio.export.tflite import TfliteConverter, TfliteModel
 from tfaudio.files import make_writable_folder, refuse_existing, write_atomically, write_json
+from tfaudio.golden import Golden
+from tfaudio.labels import LabelMap
 from tfaudio.model_settings import ModelMetadata
 
 Waveforms = npt.NDArray[np.float32]
 Progress = Callable[[str], None]
-
-
-@dataclass
-class _Candidate:
-    """An artifact on its way to the gate: bytes of a file or, for the SavedModel, a folder."""
-
-    name: str
-    content: bytes | Path | None = None
-    score: Score | None = None
-    notes: tuple[str, ...] = ()
-    problem: str | None = None
-
-    @property
-    def size_bytes(self) -> int | None:
-        if isinstance(self.content, Path):
-            return sum(file.stat().st_size for file in self.content.rglob("*") if file.is_file())
-        return None if self.content is None else len(self.content)
 
 
 def export_run(
@@ -72,6 +59,8 @@ def export_run(
     clip_seconds: float | None = None,
     calibration_names: Sequence[str] = (),
     dataset_fingerprint: str | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    classifiers: Mapping[str, bytes] | None = None,
     progress: Progress | None = None,
 ) -> ExportReport:
     """Exports a run, and writes what the gate lets through.
@@ -81,8 +70,8 @@ def export_run(
 
     Args:
       bundle: the run.
-      formats: of `tfaudio.export.report.FORMATS`.
-      output_dir: where model_*.tflite, saved_model/1, labels.txt and report.json go.
+      formats: of `tfaudio.export.report.ALL_FORMATS`.
+      output_dir: where model_*.tflite, saved_model/1, golden.npz, labels.txt and report.json go.
       calibration: float32 [clips, num_samples], windows of training recordings only: they tell int8's ranges, and
         test recordings among them would flatter its result.
       test_waveforms: windows float32 [num_samples] to compare the artifacts on; None takes the calibration clips,
@@ -94,6 +83,9 @@ def export_run(
         recordings whole.
       calibration_names: of the calibration recordings, for the report.
       dataset_fingerprint: of the training data, stored with the model.
+      thresholds: score from which on a class counts as detected, by label; stored with the model.
+      classifiers: TFLite files from features to logits to take for a variant, in place of converting the run's
+        classifier: one trained for int8, say. They pass the same gate.
       progress: called with a line of text before each step.
 
     Raises:
@@ -110,7 +102,8 @@ def export_run(
 
     keras_model = bundle.end_to_end(num_samples)
     with tempfile.TemporaryDirectory(dir=output_dir, prefix=".export.") as folder:
-        maker = _Maker(bundle, keras_model, clip, calibration, dataset_fingerprint, Path(folder))
+        about = _metadata(bundle, clip, dataset_fingerprint, thresholds)
+        maker = Maker(bundle, keras_model, about, calibration, calibration_names, classifiers or {}, Path(folder))
         candidates = []
         for name in names:
             say(f"converting to {name}")
@@ -126,78 +119,34 @@ def export_run(
             # Recordings taken whole are of unequal length.
             batch_size=1 if num_samples is None else BATCH_SIZE,
         )
+        say("measuring time and memory")
+        reports = tuple(
+            _format_report(candidate, result, maker, gate or GateConfig(), bundle.labels) for candidate in candidates
+        )
         report = ExportReport(
             output_dir=output_dir,
             clips=result.clips,
             clips_source="test" if tested else "calibration",
             keras_accuracy=result.keras_accuracy,
+            keras_class_accuracy=_by_label(result.keras_class_accuracy, bundle.labels),
             keras_latency_ms=result.keras_latency_ms,
-            formats=tuple(_format_report(candidate, result) for candidate in candidates),
+            formats=reports,
             gate=gate or GateConfig(),
             calibration_clips=len(calibration),
             calibration_names=tuple(calibration_names),
             details=_details(bundle, clip, num_samples, dataset_fingerprint),
         )
+        vectors = _golden_vectors(bundle, num_samples, [c for c in candidates if c.name in report.paths])
         say(f"writing {output_dir}")
-        _write(report, candidates, bundle)
+        _write(report, candidates, bundle, vectors)
     return report
-
-
-class _Maker:
-    """Makes candidates; the parts that the variants share are made once."""
-
-    def __init__(
-        self,
-        bundle: Bundle,
-        keras_model: keras.Model,
-        clip: ClipConfig,
-        calibration: Waveforms,
-        dataset_fingerprint: str | None,
-        folder: Path,
-    ) -> None:
-        self._bundle, self._keras_model, self._clip, self._folder = bundle, keras_model, clip, folder
-        self._calibration, self._dataset_fingerprint = calibration, dataset_fingerprint
-        self._converter: TfliteConverter | None = None
-
-    def make(self, name: str) -> _Candidate:
-        try:
-            return self._saved_model() if name == SAVED_MODEL else self._tflite(name)
-        except TfaudioError as error:
-            return _Candidate(name, problem=str(error))
-
-    def _saved_model(self) -> _Candidate:
-        path = self._folder / SAVED_MODEL
-        saved_model.write_saved_model(self._keras_model, path, self._metadata(SAVED_MODEL))
-        return _Candidate(SAVED_MODEL, path, saved_model.load_score(path))
-
-    def _tflite(self, variant: str) -> _Candidate:
-        if self._converter is None:
-            num_samples = self._clip.num_samples(self._bundle.config.front_end.sample_rate)
-            self._converter = TfliteConverter(self._bundle, num_samples, self._calibration, self._folder)
-        conversion = self._converter.convert(variant)
-        content = with_metadata(conversion.content, self._metadata(variant))
-        return _Candidate(variant, content, TfliteModel(content).score, conversion.notes)
-
-    def _metadata(self, variant: str) -> ModelMetadata:
-        config = self._bundle.config
-        return ModelMetadata(
-            labels=self._bundle.labels,
-            front_end=config.front_end,
-            clip=self._clip,
-            model=config.model.name,
-            variant=variant,
-            score_activation="softmax",
-            tfaudio_version=tfaudio.__version__,
-            dataset=config.data.dataset,
-            dataset_fingerprint=self._dataset_fingerprint,
-        )
 
 
 def _exported_clip(bundle: Bundle, names: Sequence[str], clip_seconds: float | None) -> ClipConfig:
     clip = bundle.config.clip
     if clip_seconds is not None:
         return clip.replace(seconds=float(clip_seconds))
-    if clip.seconds is None and any(name in TFLITE_VARIANTS for name in names):
+    if clip.seconds is None and any(name != SAVED_MODEL for name in names):
         raise TfaudioError(
             "This run takes recordings whole (clip.seconds is null), but a .tflite file takes one length; say which "
             "with clip_seconds (--clip_seconds)."
@@ -223,20 +172,61 @@ def _of_length(waveforms: Iterable[Waveforms], num_samples: int | None) -> Itera
         yield waveform
 
 
-def _format_report(candidate: _Candidate, result: GateResult) -> FormatReport:
+def _metadata(
+    bundle: Bundle, clip: ClipConfig, fingerprint: str | None, thresholds: Mapping[str, float] | None
+) -> ModelMetadata:
+    """What all formats say of themselves; the variant is left to each."""
+    config = bundle.config
+    return ModelMetadata(
+        labels=bundle.labels,
+        front_end=config.front_end,
+        clip=clip,
+        model=config.model.name,
+        variant="",
+        score_activation="softmax",
+        tfaudio_version=tfaudio.__version__,
+        dataset=config.data.dataset,
+        dataset_fingerprint=fingerprint,
+        feature_mean=bundle.normalization.mean,
+        feature_stddev=bundle.normalization.stddev,
+        thresholds=dict(thresholds or {}),
+    )
+
+
+def _by_label(accuracies: tuple[float | None, ...] | None, labels: LabelMap) -> dict[str, float | None] | None:
+    return None if accuracies is None else dict(zip(labels, accuracies, strict=True))
+
+
+def _format_report(
+    candidate: Candidate, result: GateResult, maker: Maker, gate: GateConfig, labels: LabelMap
+) -> FormatReport:
     if candidate.problem is not None:
         return FormatReport(name=candidate.name, problems=(candidate.problem,))
     found = result.artifacts[candidate.name]
-    return FormatReport(
+    cost = maker.cost(candidate)
+    report = FormatReport(
         name=candidate.name,
-        path=None if found.problems else artifact_path(candidate.name),
-        problems=found.problems,
+        path=artifact_path(candidate.name),
         notes=candidate.notes,
         accuracy=found.accuracy,
+        class_accuracy=_by_label(found.class_accuracy, labels),
         agreement=found.agreement,
         max_score_difference=found.max_score_difference if np.isfinite(found.max_score_difference) else None,
-        latency_ms=found.latency_ms,
+        latency_ms=None if candidate.name == TFLM else found.latency_ms,
+        latency_2_threads_ms=cost.latency_2_threads_ms,
+        memory_bytes=cost.memory_bytes,
         size_bytes=candidate.size_bytes,
+    )
+    problems = (*found.problems, *gate.over_budget(report))
+    if not problems:
+        return report
+    layers = maker.layer_errors(candidate) if found.problems else []
+    breaks = where_it_breaks(layers)
+    return replace(
+        report,
+        path=None,
+        problems=(*problems, *([breaks] if breaks else [])),
+        layers=tuple(layer.to_dict() for layer in layers),
     )
 
 
@@ -255,12 +245,27 @@ def _details(bundle: Bundle, clip: ClipConfig, num_samples: int | None, fingerpr
     }
 
 
-def _write(report: ExportReport, candidates: Sequence[_Candidate], bundle: Bundle) -> None:
+def _golden_vectors(bundle: Bundle, num_samples: int | None, passed: Sequence[Candidate]) -> Golden | None:
+    """What the `.tflite` files that passed make of synthetic waveforms; None if there are none."""
+    files = [c for c in passed if isinstance(c.content, bytes)]
+    if num_samples is None or not files:
+        return None
+    waveforms = golden.waveforms(num_samples, bundle.config.front_end.sample_rate)
+    inputs = golden.to_float(waveforms)
+    return Golden(
+        waveforms=waveforms,
+        features=np.asarray(bundle.front_end(num_samples)(inputs, training=False)),
+        scores={artifact_path(c.name): c.score(inputs) for c in files if c.score is not None},
+        sha256={artifact_path(c.name): golden.sha256(c.content) for c in files if isinstance(c.content, bytes)},
+    )
+
+
+def _write(report: ExportReport, candidates: Sequence[Candidate], bundle: Bundle, vectors: Golden | None) -> None:
     """Moves what passed to its final name; the report goes first and comes last, so that it never lies."""
     output_dir = report.output_dir
     (output_dir / REPORT).unlink(missing_ok=True)
     content = {candidate.name: candidate.content for candidate in candidates}
-    for name in FORMATS:
+    for name in ALL_FORMATS:
         final = output_dir / artifact_path(name)
         made = content.get(name) if name in report.paths else None
         if isinstance(made, bytes):
@@ -268,9 +273,14 @@ def _write(report: ExportReport, candidates: Sequence[_Candidate], bundle: Bundl
             continue
         _remove(final if name != SAVED_MODEL else final.parent)
         if isinstance(made, Path):
-            final.parent.mkdir()
+            final.parent.mkdir(exist_ok=True)
             os.replace(made, final)
+    if vectors is None:
+        _remove(output_dir / golden.FILE)
+    else:
+        write_atomically(output_dir / golden.FILE, vectors.to_bytes())
     write_atomically(output_dir / LABELS, bundle.labels.to_text())
+    write_atomically(output_dir / CARD, card(report))
     write_json(output_dir / REPORT, report.to_dict())
 
 

@@ -6,12 +6,12 @@ themselves and joining the files can.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flatbuffers
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated as schema
 
 from tfaudio.errors import TfaudioError
 
@@ -25,6 +25,15 @@ _ALIGNMENT = 16
 _BUILTIN_NAMES = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int) and name.isupper()
 }
+
+
+_TYPE = schema.TensorType
+_ITEM_BYTES = {
+    **dict.fromkeys((_TYPE.INT8, _TYPE.UINT8, _TYPE.BOOL), 1),
+    **dict.fromkeys((_TYPE.FLOAT16, _TYPE.INT16, _TYPE.UINT16), 2),
+    **dict.fromkeys((_TYPE.INT64, _TYPE.UINT64, _TYPE.FLOAT64, _TYPE.COMPLEX64), 8),
+    _TYPE.COMPLEX128: 16,
+}  # others have four
 
 
 class _AlignedBuffer(schema.BufferT):
@@ -61,11 +70,32 @@ def serialize(model: Any) -> bytes:
 
 def operators(content: bytes) -> list[str]:
     """Names of the operators in a file, sorted, each once; custom ones as "CUSTOM:name"."""
+    return sorted({operator_name(code) for code in parse(content).operatorCodes})
+
+
+def operator_name(code: Any) -> str:
+    """Name of an operator code (`OperatorCodeT`); of a custom one "CUSTOM:name"."""
+    name = _BUILTIN_NAMES.get(_builtin_code(code), str(_builtin_code(code)))
+    custom = code.customCode.decode() if isinstance(code.customCode, bytes) else code.customCode
+    return f"CUSTOM:{custom}" if name == "CUSTOM" else name
+
+
+def tensor_bytes(tensor: Any) -> int:
+    """Size of a tensor's values."""
+    shape = [int(n) for n in tensor.shape] if tensor.shape is not None else []
+    return int(np.prod(shape, dtype=np.int64)) * _ITEM_BYTES.get(tensor.type, 4)
+
+
+def float_operators(content: bytes) -> list[str]:
+    """Names of the operators that read or write float tensors, sorted, each once."""
+    model = parse(content)
+    graph = only_graph(model)
+    floats = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16)
     names = set()
-    for code in parse(content).operatorCodes:
-        name = _BUILTIN_NAMES.get(_builtin_code(code), str(_builtin_code(code)))
-        custom = code.customCode.decode() if isinstance(code.customCode, bytes) else code.customCode
-        names.add(f"CUSTOM:{custom}" if name == "CUSTOM" else name)
+    for operator in graph.operators:
+        touched = [graph.tensors[int(i)].type for i in (*operator.inputs, *operator.outputs) if int(i) >= 0]
+        if set(touched) & set(floats):
+            names.add(operator_name(model.operatorCodes[operator.opcodeIndex]))
     return sorted(names)
 
 
@@ -74,7 +104,12 @@ def _builtin_code(code: Any) -> int:
     return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
 
 
-def _only_graph(model: Any) -> Any:
+def only_graph(model: Any) -> Any:
+    """Returns the graph of a model that has one.
+
+    Raises:
+      TfaudioError: if it has control flow.
+    """
     if len(model.subgraphs) != 1:
         raise TfaudioError(
             "The model branches or loops inside (a recurrent layer, for example), which cannot be joined to a front "
@@ -96,7 +131,7 @@ def constant_biases(content: bytes) -> bytes:
       The file, as it was where it has no such operator.
     """
     model = parse(content)
-    graph = _only_graph(model)
+    graph = only_graph(model)
     computed = {int(i) for operator in graph.operators for i in operator.outputs}
     rewritten: list[Any] = []
     for operator in graph.operators:
@@ -133,6 +168,46 @@ def constant_biases(content: bytes) -> bytes:
     return serialize(model)
 
 
+def halve_energy_matrices(content: bytes, *, min_elements: int = 4096) -> bytes:
+    """Stores large matrices without negative values in half precision, to be widened when the file is loaded.
+
+    Such matrices add energies up (mel bands, chroma), and a rounding of 0.05 % of each term is 0.05 % of the sum. What
+    has both signs (a Fourier matrix, filters) or is a window cancels terms against each other, and would lose all that
+    lies 66 dB below the loudest.
+
+    Args:
+      content: a float TFLite file.
+      min_elements: smaller ones are left alone.
+    """
+    model = parse(content)
+    graph = only_graph(model)
+    widened, halved = [], set()
+    for tensor in list(graph.tensors):
+        data = model.buffers[tensor.buffer].data
+        shape = [int(n) for n in tensor.shape] if tensor.shape is not None else []
+        is_matrix = len([n for n in shape if n > 1]) > 1
+        if tensor.type != schema.TensorType.FLOAT32 or not is_matrix or data is None or len(data) < 4 * min_elements:
+            continue
+        values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), np.float32)
+        if values.min() < 0:
+            continue
+        half = schema.TensorT()
+        half.shape, half.type, half.name = tensor.shape, schema.TensorType.FLOAT16, tensor.name + b"_half"
+        half.buffer = _add_buffer(model, values.astype(np.float16))
+        halved.add(tensor.buffer)
+        tensor.buffer = 0  # by convention the empty one: the tensor is computed now
+        operator = schema.OperatorT()
+        operator.opcodeIndex = _operator_code(model, schema.BuiltinOperator.DEQUANTIZE, version=3)
+        operator.inputs = np.array([len(graph.tensors)], np.int32)
+        operator.outputs = np.array([graph.tensors.index(tensor)], np.int32)
+        graph.tensors.append(half)
+        widened.append(operator)
+    for index in halved - {tensor.buffer for tensor in graph.tensors}:
+        model.buffers[index].data = None
+    graph.operators = widened + graph.operators
+    return serialize(model)
+
+
 def _add_buffer(model: Any, values: np.ndarray | None) -> int:
     buffer = schema.BufferT()
     buffer.data = None if values is None else np.frombuffer(values.tobytes(), np.uint8)
@@ -140,22 +215,23 @@ def _add_buffer(model: Any, values: np.ndarray | None) -> int:
     return len(model.buffers) - 1
 
 
-def _operator_code(model: Any, builtin: int) -> int:
+def _operator_code(model: Any, builtin: int, *, version: int = 1) -> int:
     for index, code in enumerate(model.operatorCodes):
-        if _builtin_code(code) == builtin:
+        if _builtin_code(code) == builtin and code.version >= version:
             return index
     code = schema.OperatorCodeT()
-    code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), 1
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), version
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
 
 
-def join(parts: Sequence[bytes], *, input_name: str, output_name: str) -> bytes:
+def join(parts: Sequence[bytes], *, input_name: str, link_names: Sequence[str], output_name: str) -> bytes:
     """Joins TFLite files into one: the output of each is the input of the next.
 
     Args:
       parts: files of one subgraph, one input and one output each; what meets must agree in type and shape.
       input_name: of the input in the signature "serving_default".
+      link_names: of the tensors where parts meet, one fewer than there are parts.
       output_name: of the output there.
 
     Returns:
@@ -166,19 +242,74 @@ def join(parts: Sequence[bytes], *, input_name: str, output_name: str) -> bytes:
       ValueError: if two parts do not fit.
     """
     whole = parse(parts[0])
-    _only_graph(whole)
-    for part in parts[1:]:
-        _append(whole, parse(part))
+    only_graph(whole)
+    for part, name in zip(parts[1:], link_names, strict=True):
+        whole.subgraphs[0].tensors[int(whole.subgraphs[0].outputs[0])].name = name.encode()
+        _append_next(whole, parse(part))
+    graph = whole.subgraphs[0]
+    return _finished(whole, {input_name: int(graph.inputs[0])}, {output_name: int(graph.outputs[0])})
+
+
+def join_by_name(parts: Sequence[bytes], *, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """Joins TFLite files of any number of inputs and outputs into one, by the names in their signatures.
+
+    Args:
+      parts: files of one subgraph and one signature each. An input takes the output of that name of an earlier part,
+        or else becomes one of the whole; what meets must agree in type and shape.
+      inputs: of the whole, in their order.
+      outputs: likewise.
+
+    Returns:
+      The joined file.
+
+    Raises:
+      TfaudioError: if a part has control flow.
+      ValueError: if two parts do not fit, or a name is missing.
+    """
+    whole = parse(parts[0])
+    only_graph(whole)
+    entries, results = _signature(whole)
+    made = dict(results)
+    for content in parts[1:]:
+        part = parse(content)
+        part_inputs, part_outputs = _signature(part)
+        place = _append(whole, part, {tensor: made[n] for n, tensor in part_inputs.items() if n in made})
+        entries |= {name: place[tensor] for name, tensor in part_inputs.items() if name not in made}
+        made |= {name: place[tensor] for name, tensor in part_outputs.items()}
+    for names, found in ((inputs, entries), (outputs, made)):
+        if not set(names) <= set(found):
+            raise ValueError(f"The parts have {sorted(found)}, not {sorted(names)}.")
+    if set(entries) != set(inputs):
+        raise ValueError(f"The parts take {sorted(entries)}, not {sorted(inputs)}.")
+    for name, tensor in made.items():
+        whole.subgraphs[0].tensors[tensor].name = name.encode()
+    return _finished(whole, {name: entries[name] for name in inputs}, {name: made[name] for name in outputs})
+
+
+def _signature(model: Any) -> tuple[dict[str, int], dict[str, int]]:
+    """Inputs and outputs of a model by the names in its one signature."""
+    (signature,) = model.signatureDefs
+
+    def by_name(entries: Any) -> dict[str, int]:
+        return {entry.name.decode(): int(entry.tensorIndex) for entry in entries}
+
+    return by_name(signature.inputs), by_name(signature.outputs)
+
+
+def _finished(whole: Any, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
+    """Gives a joined model its one signature, and the names in it to its tensors."""
     graph = whole.subgraphs[0]
     graph.name = b"main"
+    graph.inputs = np.array(list(inputs.values()), np.int32)
+    graph.outputs = np.array(list(outputs.values()), np.int32)
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
-    signature.inputs = [_named(input_name, int(graph.inputs[0]))]
-    signature.outputs = [_named(output_name, int(graph.outputs[0]))]
+    signature.inputs = [_named(name, tensor) for name, tensor in inputs.items()]
+    signature.outputs = [_named(name, tensor) for name, tensor in outputs.items()]
     whole.signatureDefs = [signature]
     whole.metadata, whole.metadataBuffer = None, None  # the converter's notes on the first part
-    graph.tensors[int(graph.inputs[0])].name = input_name.encode()
-    graph.tensors[int(graph.outputs[0])].name = output_name.encode()
+    for name, tensor in (*inputs.items(), *outputs.items()):
+        graph.tensors[tensor].name = name.encode()
     return serialize(whole)
 
 
@@ -188,21 +319,37 @@ def _named(name: str, tensor: int) -> Any:
     return entry
 
 
-def _append(whole: Any, part: Any) -> None:
-    """Appends a part's operators, tensors and constants, its input replaced by the output so far."""
-    first, second = whole.subgraphs[0], _only_graph(part)
+def _append_next(whole: Any, part: Any) -> None:
+    """Appends a part of one input, which becomes the one output so far."""
+    first, second = whole.subgraphs[0], only_graph(part)
     if not len(first.outputs) == len(second.inputs) == 1:
         raise ValueError("Only parts with one input and one output can be joined.")
-    link, entry = int(first.outputs[0]), int(second.inputs[0])
-    before, after = first.tensors[link], second.tensors[entry]
-    if before.type != after.type or list(before.shape) != list(after.shape):
-        raise ValueError(f"The parts do not fit: {list(before.shape)} meets {list(after.shape)}.")
+    place = _append(whole, part, {int(second.inputs[0]): int(first.outputs[0])})
+    first.outputs = np.array([place[int(i)] for i in second.outputs], np.int32)
+
+
+def _append(whole: Any, part: Any, links: Mapping[int, int]) -> dict[int, int]:
+    """Appends a part's operators, tensors and constants.
+
+    Args:
+      whole: to append to.
+      part: with one graph; it is taken apart.
+      links: inputs of the part that are tensors of the whole already.
+
+    Returns:
+      Where each tensor of the part lies in the whole.
+    """
+    first, second = whole.subgraphs[0], only_graph(part)
+    for entry, link in links.items():
+        before, after = first.tensors[link], second.tensors[entry]
+        if before.type != after.type or list(before.shape) != list(after.shape):
+            raise ValueError(f"The parts do not fit: {list(before.shape)} meets {list(after.shape)}.")
     buffers, codes = len(whole.buffers), len(whole.operatorCodes)
     whole.buffers += part.buffers
     whole.operatorCodes += part.operatorCodes
-    place = {-1: -1, entry: link}  # -1 marks an optional input that is absent
+    place = {-1: -1, **links}  # -1 marks an optional input that is absent
     for index, tensor in enumerate(second.tensors):
-        if index != entry:
+        if index not in links:
             place[index] = len(first.tensors)
             tensor.buffer += buffers
             first.tensors.append(tensor)
@@ -215,4 +362,4 @@ def _append(whole: Any, part: Any) -> None:
         operator.inputs, operator.outputs = moved(operator.inputs), moved(operator.outputs)
         operator.intermediates = moved(operator.intermediates)
         first.operators.append(operator)
-    first.outputs = moved(second.outputs)
+    return place

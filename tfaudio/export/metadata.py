@@ -15,10 +15,9 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
 
 import tfaudio
-from tfaudio.export.flatbuffer import parse, serialize
+from tfaudio.export.flatbuffer import parse, schema, serialize
 from tfaudio.model_settings import LABELS_FILE, SETTINGS_FILE, ModelMetadata
 
 _METADATA_NAME = b"TFLITE_METADATA"
@@ -76,11 +75,11 @@ def mediapipe_metadata(*, sample_rate: int, description: str, channels: int = 1)
     b = flatbuffers.Builder(1024)
     audio = _table(b, 2, uint32={0: sample_rate, 1: channels})
     content = _table(b, 3, uint8={0: _CONTENT_AUDIO}, offsets={1: audio})
-    input_tensor = _tensor(b, "waveform", "Mono audio in [-1, 1].", content)
+    input_tensor = _tensor(b, "waveform", "Mono audio in [-1, 1].", content, lowest=-1.0, highest=1.0)
     feature = _table(b, 0)
     content = _table(b, 3, uint8={0: _CONTENT_FEATURE}, offsets={1: feature})
     labels = _associated_file(b, LABELS_FILE, "Class names in the order of the scores.", _FILE_AXIS_LABELS)
-    output_tensor = _tensor(b, "scores", "One score a class.", content, files=[labels])
+    output_tensor = _tensor(b, "scores", "One score a class.", content, lowest=0.0, highest=1.0, files=[labels])
     inputs, outputs = _vector(b, [input_tensor]), _vector(b, [output_tensor])
     graph = _table(b, 10, offsets={2: inputs, 3: outputs})
     graphs = _vector(b, [graph])
@@ -93,9 +92,19 @@ def mediapipe_metadata(*, sample_rate: int, description: str, channels: int = 1)
     return bytes(b.Output())
 
 
-def _tensor(b: Any, name: str, description: str, content: _Offset, files: Sequence[_Offset] = ()) -> _Offset:
+def _tensor(
+    b: Any,
+    name: str,
+    description: str,
+    content: _Offset,
+    *,
+    lowest: float,
+    highest: float,
+    files: Sequence[_Offset] = (),
+) -> _Offset:
     strings = b.CreateString(name), b.CreateString(description)
-    stats = _table(b, 2)  # some readers fail where it is missing, though nothing need be in it
+    # Some readers fail where it is missing.
+    stats = _table(b, 2, offsets={0: _float_vector(b, highest), 1: _float_vector(b, lowest)})
     offsets = {0: strings[0], 1: strings[1], 3: content, 5: stats}
     if files:
         offsets[6] = _vector(b, files)
@@ -123,6 +132,12 @@ def _table(
     for slot, value in (uint8 or {}).items():
         b.PrependUint8Slot(slot, value, 0)
     return int(b.EndObject())
+
+
+def _float_vector(b: Any, value: float) -> _Offset:
+    b.StartVector(4, 1, 4)
+    b.PrependFloat32(value)
+    return int(b.EndVector())
 
 
 def _vector(b: Any, offsets: Sequence[_Offset]) -> _Offset:

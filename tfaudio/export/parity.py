@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tfaudio.errors import TfaudioError
-from tfaudio.export.report import SAVED_MODEL, GateConfig
+from tfaudio.export.report import SAVED_MODEL, STREAMING, GateConfig
 
 Array = npt.NDArray[np.float32]
 Score = Callable[[Array], Array]  # float32 [batch, num_samples] to scores float32 [batch, classes]
 
 BATCH_SIZE = 32
 # These compute what Keras computes, so their scores are held to Keras' and not only their decisions.
-EXACT = (SAVED_MODEL, "float32")
+EXACT = (SAVED_MODEL, "float32", STREAMING)
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Measurement:
     max_score_difference: float
     latency_ms: float
     problems: tuple[str, ...] = ()
+    class_accuracy: tuple[float | None, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class GateResult:
     clips: int
     keras_accuracy: float | None
     keras_latency_ms: float
+    keras_class_accuracy: tuple[float | None, ...] | None = None
     artifacts: dict[str, Measurement] = field(default_factory=dict)
 
 
@@ -82,7 +84,9 @@ def run_gate(
     if labelled and len(expected) != len(wanted):
         raise TfaudioError(f"The export gate got {len(wanted)} clips but {len(expected)} targets.")
     truth = np.asarray(expected) if labelled else None
-    result = GateResult(len(wanted), _accuracy(wanted, truth), median_latency_ms(keras_score, first))
+    result = GateResult(
+        len(wanted), _accuracy(wanted, truth), median_latency_ms(keras_score, first), _class_accuracy(wanted, truth)
+    )
     for name, score in artifacts.items():
         found = np.concatenate(scores[name])
         measurement = Measurement(
@@ -90,6 +94,7 @@ def run_gate(
             agreement=float(np.mean(found.argmax(axis=1) == wanted.argmax(axis=1))),
             max_score_difference=float(np.abs(found - wanted).max()) if np.isfinite(found).all() else float("inf"),
             latency_ms=median_latency_ms(score, first),
+            class_accuracy=_class_accuracy(found, truth),
         )
         problems = tuple(_problems(name, measurement, result, gate))
         result.artifacts[name] = Measurement(**{**vars(measurement), "problems": problems})
@@ -122,6 +127,14 @@ def _problems(name: str, found: Measurement, result: GateResult, gate: GateConfi
 
 def _accuracy(scores: Array, targets: npt.NDArray[np.int64] | None) -> float | None:
     return None if targets is None else float(np.mean(scores.argmax(axis=1) == targets))
+
+
+def _class_accuracy(scores: Array, targets: npt.NDArray[np.int64] | None) -> tuple[float | None, ...] | None:
+    """Share of each class's clips that get its label; None for a class without clips."""
+    if targets is None:
+        return None
+    hits = scores.argmax(axis=1) == targets
+    return tuple(float(hits[targets == c].mean()) if (targets == c).any() else None for c in range(scores.shape[1]))
 
 
 def batches(waveforms: Iterable[Array], size: int) -> Iterator[Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,18 @@ from tfaudio.registry import unknown_name_message
 SAVED_MODEL = "saved_model"
 TFLITE_VARIANTS = ("float32", "float16", "dynamic_range", "int8")
 FORMATS = (SAVED_MODEL, *TFLITE_VARIANTS)
-REPORT, LABELS = "report.json", "labels.txt"
+# What not every model can be had in, so only on request: 16-bit activations; the classifier alone in integers, with C
+# sources for a microcontroller; and step models, which take a stream hop by hop.
+INT16X8, TFLM = "int16x8", "tflm"
+STREAMING, STREAMING_INT8 = "streaming", "streaming_int8"
+STEP_MODELS = (STREAMING, STREAMING_INT8)
+ON_REQUEST = (INT16X8, TFLM, *STEP_MODELS)
+ALL_FORMATS = (*FORMATS, *ON_REQUEST)
+CALIBRATED = ("int8", INT16X8, TFLM, STREAMING_INT8)
+WAVEFORM_FILES = (*TFLITE_VARIANTS, INT16X8)  # .tflite files from a waveform to scores
+REPORT, LABELS, CARD = "report.json", "labels.txt", "card.md"
 REPORT_VERSION = 1
+_FOLDERS = {SAVED_MODEL: f"{SAVED_MODEL}/1", TFLM: "microcontroller"}
 
 
 def artifact_path(name: str) -> str:
@@ -24,21 +34,21 @@ def artifact_path(name: str) -> str:
     >>> artifact_path("int8"), artifact_path("saved_model")
     ('model_int8.tflite', 'saved_model/1')
     """
-    return f"{SAVED_MODEL}/1" if name == SAVED_MODEL else f"model_{name}.tflite"
+    return _FOLDERS.get(name, f"model_{name}.tflite")
 
 
 def check_formats(names: Sequence[str]) -> tuple[str, ...]:
-    """Returns the formats asked for, each once, in the order of FORMATS.
+    """Returns the formats asked for, each once, in the order of ALL_FORMATS.
 
     Raises:
       TfaudioError: for an unknown one, or none.
     """
     if not names:
-        raise TfaudioError(f"Name at least one format to export: {', '.join(FORMATS)}.")
+        raise TfaudioError(f"Name at least one format to export: {', '.join(ALL_FORMATS)}.")
     for name in names:
-        if name not in FORMATS:
-            raise TfaudioError(unknown_name_message("export format", name, list(FORMATS)))
-    return tuple(name for name in FORMATS if name in names)
+        if name not in ALL_FORMATS:
+            raise TfaudioError(unknown_name_message("export format", name, list(ALL_FORMATS)))
+    return tuple(name for name in ALL_FORMATS if name in names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +61,37 @@ class GateConfig(Config):
       min_agreement: share of clips with the same best class as Keras.
       max_float_score_difference: largest difference of a score to Keras, for what computes in float32 (saved_model
         and float32).
+      max_latency_ms: of one call with one window, on one thread; None sets no limit.
+      max_size_kb: of the file, 1000 bytes each; None sets no limit.
+      max_memory_kb: that running it takes; None sets no limit.
     """
 
     max_accuracy_drop: float = 0.01
     min_agreement: float = 0.95
     max_float_score_difference: float = 1e-4
+    max_latency_ms: float | None = None
+    max_size_kb: float | None = None
+    max_memory_kb: float | None = None
 
     def check(self) -> None:
         for name in ("max_accuracy_drop", "min_agreement", "max_float_score_difference"):
             if not 0 <= getattr(self, name) <= 1:
                 raise TfaudioError(f"gate.{name} must be in [0, 1], not {getattr(self, name)}.")
+        for name in ("max_latency_ms", "max_size_kb", "max_memory_kb"):
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:
+                raise TfaudioError(f"gate.{name} must be positive, not {limit}.")
+
+    def over_budget(self, report: FormatReport) -> Iterator[str]:
+        """Says which limits on time, size and memory a format exceeds."""
+        budget = (
+            ("one call takes", "ms", report.latency_ms, self.max_latency_ms, "max_latency_ms"),
+            ("its size is", "kB", _kilo(report.size_bytes), self.max_size_kb, "max_size_kb"),
+            ("running it takes", "kB", _kilo(report.memory_bytes), self.max_memory_kb, "max_memory_kb"),
+        )
+        for what, unit, found, limit, name in budget:
+            if found is not None and limit is not None and found > limit:
+                yield f"{what} {found:.4g} {unit}; {limit:g} is allowed (gate.{name})."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +99,22 @@ class FormatReport:
     """One format of an export.
 
     Args:
-      name: of FORMATS.
+      name: of ALL_FORMATS.
       path: inside the output folder, or None where the file was withheld.
       problems: why it was withheld; empty where it was not.
       notes: what else to know.
       accuracy: share of clips whose best class is the target; None without targets.
+      class_accuracy: likewise, of the clips of each class by its label; None for a class without clips.
       agreement: share of clips whose best class is that of Keras.
       max_score_difference: largest absolute difference of a score to Keras.
-      latency_ms: median time of one call with one window, on one thread for TFLite.
-      size_bytes: of the file, or of all files of the SavedModel.
+      latency_ms: median time of one call with one window, on one thread for TFLite; of "tflm" unknown, as its
+        processor is.
+      latency_2_threads_ms: likewise, on two; of .tflite files.
+      memory_bytes: that an interpreter of the file takes in a process of its own, the file included; of "tflm" the
+        estimate of its arena.
+      size_bytes: of the file, or of all files of the SavedModel; of "tflm" of the model alone.
+      layers: of a quantised file that the gate withheld, the error at each of its operators in their order, as
+        `tfaudio.export.layer_errors` gives it.
     """
 
     name: str
@@ -84,10 +122,14 @@ class FormatReport:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     accuracy: float | None = None
+    class_accuracy: dict[str, float | None] | None = None
     agreement: float | None = None
     max_score_difference: float | None = None
     latency_ms: float | None = None
+    latency_2_threads_ms: float | None = None
+    memory_bytes: int | None = None
     size_bytes: int | None = None
+    layers: tuple[dict[str, Any], ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -103,6 +145,7 @@ class ExportReport:
       clips: number of windows that the gate compared.
       clips_source: "test" or "calibration".
       keras_accuracy: of the Keras model on them, None without targets.
+      keras_class_accuracy: likewise, by label.
       keras_latency_ms: median time of one call of the Keras model with one window.
       formats: one report each.
       gate: the thresholds.
@@ -115,6 +158,7 @@ class ExportReport:
     clips: int
     clips_source: str
     keras_accuracy: float | None
+    keras_class_accuracy: dict[str, float | None] | None
     keras_latency_ms: float
     formats: tuple[FormatReport, ...]
     gate: GateConfig
@@ -143,7 +187,11 @@ class ExportReport:
                 "clips_source": self.clips_source,
                 "passed": not self.failed,
             },
-            "keras": {"accuracy": self.keras_accuracy, "latency_ms": self.keras_latency_ms},
+            "keras": {
+                "accuracy": self.keras_accuracy,
+                "class_accuracy": self.keras_class_accuracy,
+                "latency_ms": self.keras_latency_ms,
+            },
             "calibration": {"clips": self.calibration_clips, "names": list(self.calibration_names)},
             "formats": {
                 report.name: {
@@ -154,40 +202,56 @@ class ExportReport:
             },
         }
 
-    def to_text(self) -> str:
-        """Returns a table for people."""
-        header = ("format", "kB", "ms", "accuracy", "agreement", "max difference", "file")
-        rows = [header, ("keras", "", _number(self.keras_latency_ms, ".2f"), _number(self.keras_accuracy), "", "", "")]
-        for report in self.formats:
-            size = None if report.size_bytes is None else report.size_bytes / 1000
-            rows.append(
-                (
-                    report.name,
-                    _number(size, ".0f"),
-                    _number(report.latency_ms, ".2f"),
-                    _number(report.accuracy),
-                    _number(report.agreement),
-                    _number(report.max_score_difference, ".1e"),
-                    report.path or "withheld",
-                )
+    def rows(self) -> list[tuple[str, ...]]:
+        """Returns the table for people, its header first; cells that are not known are empty."""
+        header = ("format", "kB", "ms", "ms on 2", "memory kB", "accuracy", "agreement", "max difference", "file")
+        keras = ("keras", "", number(self.keras_latency_ms, ".2f"), "", "", number(self.keras_accuracy), "", "", "")
+        rows = [
+            (
+                report.name,
+                number(_kilo(report.size_bytes), ".0f"),
+                number(report.latency_ms, ".2f"),
+                number(report.latency_2_threads_ms, ".2f"),
+                number(_kilo(report.memory_bytes), ".0f"),
+                number(report.accuracy),
+                number(report.agreement),
+                number(report.max_score_difference, ".1e"),
+                report.path or "withheld",
             )
-        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-        last = len(header) - 1
-        lines = [
-            "  ".join(
-                cell.ljust(width) if column in (0, last) else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
+            for report in self.formats
         ]
+        return [header, keras, *rows]
+
+    def to_text(self) -> str:
+        """Returns a table for people, and what has to be said beside it."""
+        lines = text_table(self.rows())
         source = "test clips" if self.clips_source == "test" else "calibration clips (no test data was given)"
         lines.append(f"Compared on {self.clips} {source}.")
-        if any(report.name == "int8" for report in self.formats):
-            lines.append(f"int8 was calibrated on {self.calibration_clips} training clips.")
+        calibrated = [report.name for report in self.formats if report.name in CALIBRATED]
+        if calibrated:
+            lines.append(f"{', '.join(calibrated)}: calibrated on {self.calibration_clips} training clips.")
         lines += [f"{report.name}: {note}." for report in self.formats for note in report.notes]
         lines += [f"{report.name} was withheld: {problem}" for report in self.failed for problem in report.problems]
         return "\n".join(lines) + "\n"
 
 
-def _number(value: float | None, spec: str = ".4f") -> str:
+def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, the first and the last column to the left, the numbers between them to the right."""
+    last = len(rows[0]) - 1
+    widths = [max(len(row[column]) for row in rows) for column in range(last + 1)]
+    return [
+        "  ".join(
+            cell.ljust(width) if column in (0, last) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def number(value: float | None, spec: str = ".4f") -> str:
+    """A number for a table, or nothing where there is none."""
     return "" if value is None else format(value, spec)
+
+
+def _kilo(count: int | None) -> float | None:
+    return None if count is None else count / 1000

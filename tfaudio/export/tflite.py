@@ -1,4 +1,4 @@
-"""A trained run to TFLite: a float front end, a classifier in one of four precisions and the softmax, in one file.
+"""A trained run to TFLite: a float front end, a classifier in one of five precisions and the softmax, in one file.
 
 The front end stays float in every variant: a waveform, a power spectrum and its logarithm span too many orders of
 magnitude for eight bits, and a fully quantised file loses a third of its accuracy without any error being raised.
@@ -6,7 +6,7 @@ magnitude for eight bits, and a fully quantised file loses a third of its accura
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ import tensorflow as tf
 from tfaudio.bundle import Bundle
 from tfaudio.errors import TfaudioError
 from tfaudio.export import quantize
-from tfaudio.export.flatbuffer import join, operators
-from tfaudio.features.front_end import FrontEnd, compute_features
+from tfaudio.export.flatbuffer import halve_energy_matrices, join, operators
+from tfaudio.golden import FEATURES_TENSOR
 from tfaudio.terminal import native_messages_hidden
 
 INPUT, OUTPUT = "waveform", "scores"
+INTEGER_VARIANTS = ("int8", "int16x8")  # whose ranges are calibrated
 
 Scores = npt.NDArray[np.float32]
 
@@ -44,15 +45,24 @@ class TfliteConverter:
       num_samples: of the waveform that the file takes.
       calibration: float32 [clips, num_samples], training audio that tells the ranges for int8.
       folder: for what conversion leaves lying about; the caller removes it.
+      classifiers: TFLite files from features to logits to take for a variant, in place of the run's classifier.
     """
 
-    def __init__(self, bundle: Bundle, num_samples: int, calibration: npt.NDArray[np.float32], folder: Path) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        num_samples: int,
+        calibration: npt.NDArray[np.float32],
+        folder: Path,
+        classifiers: Mapping[str, bytes] | None = None,
+    ) -> None:
         self._bundle, self._num_samples, self._calibration, self._folder = bundle, num_samples, calibration, folder
-        self._num_classes = len(bundle.labels)
+        self._num_classes, self._classifiers = len(bundle.labels), classifiers or {}
         self._parts: dict[str, bytes] = {}
+        self._features: list[npt.NDArray[np.float32]] = []
 
     def convert(self, variant: str) -> Conversion:
-        """Converts to "float32", "float16", "dynamic_range" or "int8", and runs the result once.
+        """Converts to one of TFLITE_VARIANTS, and runs the result once.
 
         Returns:
           waveform float32 [1, num_samples] to scores float32 [1, classes], builtin operators only.
@@ -62,24 +72,45 @@ class TfliteConverter:
         """
         classifier, notes = self._classifier(variant)
         front_end = self._part("front_end" if variant == "float32" else "small_front_end")
-        content = join([front_end, classifier, self._part("softmax")], input_name=INPUT, output_name=OUTPUT)
+        parts = [front_end, classifier, self._part("softmax")]
+        content = join(parts, input_name=INPUT, link_names=(FEATURES_TENSOR, "logits"), output_name=OUTPUT)
         check_runs(content, num_samples=self._num_samples, num_classes=self._num_classes)
         return Conversion(content, notes)
 
-    def _classifier(self, variant: str) -> tuple[bytes, tuple[str, ...]]:
-        if variant != "int8":
-            return self._part(variant), ()
-        quantize.check_can_be_int8(self._bundle.classifier)
-        if len(self._calibration) == 0:
-            raise TfaudioError("int8 needs training clips to find the ranges of values; pass some.")
-        float_model = self._part("float32")
-        with native_messages_hidden():
-            return quantize.int8(float_model, self._calibration_features())
+    def convert_bare(self) -> bytes:
+        """Converts the classifier alone to integers throughout: int8 features [1, frames, bins] to int8 logits.
 
-    def _calibration_features(self) -> Iterator[npt.NDArray[np.float32]]:
-        for clip in self._calibration:
-            features = compute_features(clip[np.newaxis], self._bundle.config.front_end, self._bundle.normalization)
-            yield features.numpy()
+        Raises:
+          TfaudioError: if a part of this model cannot be computed in integers.
+        """
+        float_model, calibration = self._part("float32"), self._calibration_features("int8 throughout")
+        with native_messages_hidden():
+            classifier = quantize.int8_throughout(float_model, calibration)
+        return join([classifier], input_name=FEATURES_TENSOR, link_names=(), output_name="logits")
+
+    def classifier(self, variant: str) -> bytes:
+        """Converts the classifier alone, from features to logits, both float32."""
+        return self._classifier(variant)[0]
+
+    def _classifier(self, variant: str) -> tuple[bytes, tuple[str, ...]]:
+        if variant in self._classifiers:
+            return self._classifiers[variant], ()
+        if variant not in INTEGER_VARIANTS:
+            return self._part(variant), ()
+        float_model, calibration = self._part("float32"), self._calibration_features(variant)
+        with native_messages_hidden():
+            if variant == "int16x8":
+                return quantize.int16x8(float_model, calibration), ()
+            return quantize.int8(float_model, calibration)
+
+    def _calibration_features(self, variant: str) -> list[npt.NDArray[np.float32]]:
+        quantize.check_can_be_int8(self._bundle.body())
+        if len(self._calibration) == 0:
+            raise TfaudioError(f"{variant} needs training clips to find the ranges of values; pass some.")
+        if not self._features:
+            front_end = self._bundle.front_end(self._num_samples)
+            self._features = [np.asarray(front_end(clip[np.newaxis], training=False)) for clip in self._calibration]
+        return self._features
 
     def _part(self, name: str) -> bytes:
         if name not in self._parts:
@@ -88,12 +119,11 @@ class TfliteConverter:
 
     def _convert_part(self, name: str) -> bytes:
         front_end = self._bundle.config.front_end
-        if name in ("front_end", "small_front_end"):
-            waveform = keras.Input((self._num_samples,), name=INPUT)
-            model = keras.Model(waveform, FrontEnd(front_end, self._bundle.normalization)(waveform))
-            # Half precision costs the mel bands 0.05 % of their power, but a Fourier matrix its dynamic range.
-            half = name == "small_front_end" and front_end.implementation == "rfft"
-            return convert_folder(export_static(model, self._folder / name), "float16" if half else "float32")
+        if name == "front_end":
+            folder = export_static(self._bundle.front_end(self._num_samples), self._folder / name)
+            return convert_folder(folder, "float32")
+        if name == "small_front_end":
+            return halve_energy_matrices(self._part("front_end"))
         if name == "softmax":
             logits = keras.Input((self._num_classes,), name="logits")
             model = keras.Model(logits, keras.layers.Softmax()(logits))
@@ -101,7 +131,7 @@ class TfliteConverter:
         folder = self._folder / "classifier"
         if not folder.exists():
             frames = int(front_end.num_frames(self._num_samples))
-            export_static(self._bundle.unmasked_classifier(), folder, shape=(1, frames, front_end.num_bins))
+            export_static(self._bundle.body(), folder, shape=(1, frames, front_end.num_learnt_bins))
         return convert_folder(folder, name)
 
 
@@ -154,16 +184,17 @@ class TfliteModel:
 
     Args:
       content: the file.
+      num_threads: that the interpreter may use.
 
     Raises:
       TfaudioError: if the interpreter refuses the file.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, *, num_threads: int = 1) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
-            self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
+            self._interpreter: Any = Interpreter(model_content=content, num_threads=num_threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise TfaudioError(f"The converted file does not run: {str(error).splitlines()[0]}") from error
@@ -183,9 +214,19 @@ class TfliteModel:
         rows = np.empty((len(waveforms), self.output_shape[-1]), np.float32)
         for row, waveform in enumerate(waveforms):
             self._interpreter.set_tensor(self._input["index"], waveform[np.newaxis].astype(np.float32, copy=False))
-            self._interpreter.invoke()
+            try:
+                self._interpreter.invoke()
+            except RuntimeError as error:
+                raise TfaudioError(f"The converted file does not run: {str(error).splitlines()[0]}") from error
             rows[row] = self._interpreter.get_tensor(self._output["index"])[0]
         return rows
+
+
+def refuse_foreign_operators(content: bytes) -> None:
+    """Raises TfaudioError if a file holds operators that are not builtin."""
+    foreign = [name for name in operators(content) if name.startswith("CUSTOM")]
+    if foreign:
+        raise TfaudioError(f"The converted file needs operators that devices do not have: {', '.join(foreign)}.")
 
 
 def check_runs(content: bytes, *, num_samples: int, num_classes: int) -> None:
@@ -195,9 +236,7 @@ def check_runs(content: bytes, *, num_samples: int, num_classes: int) -> None:
       TfaudioError: if it holds operators that are not builtin, has other shapes, does not run, or gives scores that
         do not sum to one.
     """
-    foreign = [name for name in operators(content) if name.startswith("CUSTOM")]
-    if foreign:
-        raise TfaudioError(f"The converted file needs operators that devices do not have: {', '.join(foreign)}.")
+    refuse_foreign_operators(content)
     model = TfliteModel(content)
     if model.input_shape != (1, num_samples) or model.output_shape != (1, num_classes):
         raise TfaudioError(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tfaudio.config import Config
 from tfaudio.errors import TfaudioError
-
-_SMALLEST_STDDEV = 1e-3  # a bin that never moves must not be blown up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +34,14 @@ class Normalization(Config):
 
 
 class NormalizationFitter:
-    """Gathers mean and deviation over batches of features, in float64 and one pass."""
+    """Gathers mean and deviation over batches of features, in float64 and one pass.
 
-    def __init__(self) -> None:
+    Args:
+      smallest: the smallest deviation of each bin, or of all, so that a bin that never moved is not blown up.
+    """
+
+    def __init__(self, smallest: npt.ArrayLike = 1e-3) -> None:
+        self._smallest = np.asarray(smallest, np.float64)
         self._count = 0
         self._sum: np.ndarray | float = 0.0
         self._squares: np.ndarray | float = 0.0
@@ -59,7 +63,7 @@ class NormalizationFitter:
             raise TfaudioError("There is no training audio to take the features' mean and deviation from.")
         mean = np.asarray(self._sum) / self._count
         variance = np.asarray(self._squares) / self._count - np.square(mean)
-        stddev = np.maximum(np.sqrt(np.maximum(variance, 0.0)), _SMALLEST_STDDEV)
+        stddev = np.maximum(np.sqrt(np.maximum(variance, 0.0)), self._smallest)
         return Normalization(
             mean=tuple(float(m) for m in mean.astype(np.float32)),
             stddev=tuple(float(s) for s in stddev.astype(np.float32)),

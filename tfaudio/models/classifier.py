@@ -1,4 +1,8 @@
-"""Front end, classifier and scores joined: raw audio in, one score a class out."""
+"""Front end, classifier and scores joined: raw audio in, one score a class out.
+
+A classifier takes what the front end computes from the waveform alone. Where a part of the front end is learnt, that
+part is the classifier's first layer, a model of its own, and `body` is the architecture behind it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import keras
 from tfaudio.config import RunConfig
 from tfaudio.features.front_end import FrontEnd
 from tfaudio.features.normalization import Normalization
+from tfaudio.models import learnt
+from tfaudio.models.layers import model_inputs
 from tfaudio.models.registry import build_model
 
 
@@ -24,11 +30,51 @@ def build_classifier(config: RunConfig, num_classes: int, *, masked: bool | None
       masked: take a mask too; by default as `takes_mask` says.
 
     Returns:
-      Model from features [batch, frames, bins] (frames open) to logits [batch, num_classes].
+      Model from features [batch, frames, config.front_end.num_bins] (frames open) to logits [batch, num_classes].
     """
     masked = takes_mask(config) if masked is None else masked
-    shape = (None, config.front_end.num_bins)
-    return build_model(config.model, input_shape=shape, num_classes=num_classes, masked=masked)
+    front_end = config.front_end
+    shape = (None, front_end.num_learnt_bins)
+    architecture = build_model(config.model, input_shape=shape, num_classes=num_classes, masked=masked)
+    if not front_end.learnt:
+        return architecture
+    learnt_part = learnt.build_learnt_front_end(front_end, masked=masked)
+    inputs, _, mask = model_inputs((None, front_end.num_bins), masked=masked)
+    features = learnt_part(inputs)
+    logits = architecture({"features": features, "mask": mask} if masked else features)
+    return keras.Model(inputs, logits, name=f"{front_end.feature}_{architecture.name}")
+
+
+def learnt_front_end(classifier: keras.Model) -> keras.Model | None:
+    """Returns the learnt part of the front end inside a classifier, if it has one."""
+    return next((layer for layer in classifier.layers if layer.name == learnt.NAME), None)
+
+
+def body(classifier: keras.Model) -> keras.Model:
+    """Returns the classifier behind the whole front end: from features [batch, frames, bins] to logits."""
+    if learnt_front_end(classifier) is None:
+        return classifier
+    return next(m for m in classifier.layers if isinstance(m, keras.Model) and m.name != learnt.NAME)
+
+
+def front_end_model(
+    config: RunConfig, normalization: Normalization, classifier: keras.Model, *, num_samples: int | None = None
+) -> keras.Model:
+    """Joins what is computed and what is learnt of a front end.
+
+    Args:
+      config: its front end is used.
+      normalization: of the features.
+      classifier: without a mask; the learnt part is taken from it.
+      num_samples: of every waveform; None takes any.
+
+    Returns:
+      Model from waveform float32 [batch, num_samples] to what the classifier's body takes, [batch, frames, bins].
+    """
+    waveform = keras.Input((num_samples,), name="waveform")
+    features = FrontEnd(config.front_end, normalization, name="front_end")(waveform)
+    learnt_part = learnt_front_end(classifier)
+    return keras.Model(waveform, features if learnt_part is None else learnt_part(features), name="features")
 
 
 def with_scores(classifier: keras.Model) -> keras.Model:

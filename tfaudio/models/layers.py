@@ -6,6 +6,7 @@ no trace in the graph, which is how models are exported.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -45,6 +46,35 @@ def apply_mask(x: Tensor, mask: Tensor | None) -> Tensor:
     for _ in range(len(x.shape) - 2):
         mask = ops.expand_dims(mask, -1)
     return x * mask
+
+
+def pad_frames(x: Tensor, before: int, after: int, *, bins: tuple[int, int], causal: bool) -> Tensor:
+    """Pads [batch, frames, bins, channels] with zeros; a causal model has all zeros of the frames before the first."""
+    frames = (before + after, 0) if causal else (before, after)
+    return layers.ZeroPadding2D((frames, bins))(x)
+
+
+def depthwise(x: Tensor, kernel: tuple[int, int], *, dilation: int = 1, causal: bool = False) -> Tensor:
+    """Depthwise convolution over [batch, frames, bins, channels] that keeps frames and bins.
+
+    Args:
+      x: what to convolve.
+      kernel: frames and bins, both odd.
+      dilation: frames from one tap to the next.
+      causal: no frame depends on a later one.
+    """
+    whole = causal and kernel[0] > 1
+    if whole:
+        reach, side = dilation * (kernel[0] // 2), kernel[1] // 2
+        x = pad_frames(x, reach, reach, bins=(side, side), causal=True)
+    return layers.DepthwiseConv2D(
+        kernel,
+        padding="valid" if whole else "same",
+        dilation_rate=(dilation, 1),
+        use_bias=False,
+        # Keras' he_normal counts all channels, though each output sees one: it starts these kernels far too small.
+        depthwise_initializer=keras.initializers.RandomNormal(stddev=math.sqrt(2.0 / (kernel[0] * kernel[1]))),
+    )(x)
 
 
 def halve_mask(mask: Tensor | None) -> Tensor | None:
@@ -98,6 +128,12 @@ def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
     weights = ops.cast(mask, x.dtype)
     count = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1.0)
     return ops.sum(x * ops.expand_dims(weights, -1), axis=1) / count
+
+
+def masked_stddev(x: Tensor, mean: Tensor, mask: Tensor | None) -> Tensor:
+    """Standard deviation over the frames of [batch, frames, channels] that are audio, around their mean."""
+    variance = masked_mean(ops.square(x - ops.expand_dims(mean, 1)), mask)
+    return ops.sqrt(variance + 1e-12)  # a root has no slope at zero
 
 
 def masked_max(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -166,3 +202,9 @@ def check_options(name: str, *, dropout: Any, **counts: Any) -> None:
             )
     if type(dropout) not in (int, float) or not 0 <= dropout < 1:
         raise TfaudioError(f"model.options.dropout of '{name}' must be a number in [0, 1), not {dropout!r}.")
+
+
+def check_causal(name: str, causal: Any) -> None:
+    """Raises TfaudioError for an option `causal` that is neither true nor false."""
+    if type(causal) is not bool:
+        raise TfaudioError(f"model.options.causal of '{name}' must be true or false, not {causal!r}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -12,16 +11,15 @@ from typing import IO, Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
+from tfaudio.config import LARGEST_SAMPLE
 from tfaudio.errors import TfaudioError
+from tfaudio.interpreter import interpreter_module
 from tfaudio.labels import LabelMap
 from tfaudio.runtime.audio import read_windows
 from tfaudio.runtime.metadata import ModelMetadata, parse_metadata, read_model_file
 
 Array = npt.NDArray[np.float32]
 ScoreBatch = Callable[[Array], npt.NDArray[Any]]  # float32 [batch, num_samples] to scores [batch, classes]
-
-# The second is the older package of the same interpreter, for boards that the first has no wheels for.
-_INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,18 +138,14 @@ class Classifier:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
-        if num_threads < 1:
-            raise TfaudioError(f"num_threads must be at least 1, not {num_threads}.")
         content = read_model_file(path)
         self.metadata: ModelMetadata = parse_metadata(content, str(path))
-        try:
-            self._interpreter = _interpreter_class()(model_content=content, num_threads=num_threads)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
+        if self.metadata.streaming is not None:
             raise TfaudioError(
-                f"{path} does not run on this interpreter ({str(error).strip().splitlines()[0]}); update it with "
-                "`pip install --upgrade ai-edge-litert`."
-            ) from error
+                f"{path} takes a stream, not recordings; run it with `python -m tfaudio.runtime.listen`, or name a "
+                "file of another format."
+            )
+        self._interpreter = load_interpreter(content, str(path), num_threads)
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         shapes = [tuple(int(n) for n in details["shape"]) for details in (self._input, self._output)]
@@ -186,7 +180,7 @@ class Classifier:
           float32 [classes], summing to one.
 
         Raises:
-          TfaudioError: if the waveform has another shape, holds integers, or NaN.
+          TfaudioError: if the waveform has another shape, holds integers, NaN or values far beyond full scale.
         """
         samples = np.asarray(waveform)
         if samples.dtype.kind != "f":
@@ -202,6 +196,11 @@ class Classifier:
             )
         if not np.isfinite(samples).all():
             raise TfaudioError("The waveform holds NaN or infinite samples; repair its source.")
+        if np.abs(samples).max(initial=0.0) > LARGEST_SAMPLE:
+            raise TfaudioError(
+                f"The waveform reaches {np.abs(samples).max():g} where full scale is 1, which looks like 16-bit "
+                "integers; divide it by 32768."
+            )
         self._interpreter.set_tensor(self._input["index"], samples.astype(np.float32, copy=False)[np.newaxis])
         self._interpreter.invoke()
         return np.asarray(self._interpreter.get_tensor(self._output["index"])[0], np.float32)
@@ -239,10 +238,20 @@ class Classifier:
         return np.stack([self.scores(waveform) for waveform in waveforms])
 
 
-def _interpreter_class() -> Any:
-    for name in _INTERPRETERS:
-        try:
-            return importlib.import_module(name).Interpreter
-        except ImportError:
-            continue
-    raise TfaudioError("Running a .tflite file takes an interpreter; install one with `pip install ai-edge-litert`.")
+def load_interpreter(content: bytes, name: str, num_threads: int) -> Any:
+    """Returns an interpreter of a file's bytes, ready to be invoked; `name` is what messages call it.
+
+    Raises:
+      TfaudioError: if it does not run here, or no interpreter is installed.
+    """
+    if num_threads < 1:
+        raise TfaudioError(f"num_threads must be at least 1, not {num_threads}.")
+    try:
+        interpreter = interpreter_module().Interpreter(model_content=content, num_threads=num_threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise TfaudioError(
+            f"{name} does not run on this interpreter ({str(error).strip().splitlines()[0]}); update it with "
+            "`pip install --upgrade ai-edge-litert`."
+        ) from error
+    return interpreter

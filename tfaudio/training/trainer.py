@@ -15,12 +15,13 @@ from tqdm import tqdm
 from tfaudio import bundle
 from tfaudio.bundle import Bundle
 from tfaudio.config import RunConfig
+from tfaudio.data.augmentation import augmentation_sounds
 from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.data.spec import Clip, DatasetSpec
 from tfaudio.data.split import Split
 from tfaudio.errors import TfaudioError
-from tfaudio.features.mel import mel_matrix
+from tfaudio.features.family import check_features
 from tfaudio.files import make_writable_folder, refuse_existing, write_json
 from tfaudio.models.classifier import build_classifier, takes_mask
 from tfaudio.training.checkpoint import RunKeeper
@@ -128,18 +129,19 @@ def train(
 
 
 def check_settings(config: RunConfig, num_classes: int) -> tf.distribute.Strategy:
-    """Finds what is wrong with devices, mel bands or the model's options before an earlier run is replaced.
+    """Finds what is wrong with devices, filter banks or the model's options before an earlier run is replaced.
 
     Returns:
       the strategy to train under.
 
     Raises:
-      TfaudioError: if the devices are not there, or the model cannot be built.
+      TfaudioError: if the devices or the recordings of augmentation are not there, or the front end or the model
+        cannot be built.
     """
     strategy = make_strategy(config.training.strategy)
     check_batch(config.training.batch_size, strategy)
-    if config.front_end.feature == "mel":
-        mel_matrix(config.front_end)
+    check_features(config.front_end)
+    augmentation_sounds(config)
     build_classifier(config, num_classes)
     return strategy
 

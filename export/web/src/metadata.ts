@@ -1,0 +1,98 @@
+/** What a model file says of itself: its labels, the rate it hears at, and the window it takes. */
+
+import { UserError } from "./errors";
+import { readArchive } from "./zip";
+
+const LABELS_FILE = "labels.txt";
+const SETTINGS_FILE = "tfaudio.json";
+const FORMAT_VERSION = 1; // the latest that this page reads
+
+export interface ModelInfo {
+  readonly labels: readonly string[];
+  /** Hz. */
+  readonly sampleRate: number;
+  /** Samples in the window that the model takes. */
+  readonly windowSamples: number;
+  /** Samples from one window of a long recording to the next. */
+  readonly hopSamples: number;
+  /** What fills a recording shorter than a window: silence, or itself over and over. */
+  readonly short: "pad" | "tile";
+  /** Samples in a frame of the model's front end, and from one frame to the next. */
+  readonly frameLength: number;
+  readonly frameStep: number;
+  readonly architecture: string;
+  readonly variant: string;
+}
+
+interface Settings {
+  format: number;
+  model: string;
+  variant: string;
+  num_labels: number;
+  model_sha256?: string;
+  front_end: { sample_rate: number; frame_length: number; frame_step: number };
+  clip: { seconds: number | null; hop_seconds: number | null; short: "pad" | "tile" };
+}
+
+/**
+ * Reads the labels and settings inside a TFLite file.
+ *
+ * @param name what messages call the file
+ * @throws UserError if it is no TFLite file, cut short, damaged, or not from tfaudio
+ */
+export async function readModelInfo(bytes: Uint8Array, name: string): Promise<ModelInfo> {
+  if (new TextDecoder("latin1").decode(bytes.subarray(4, 8)) !== "TFL3") {
+    throw new UserError(`${name} is not a TFLite file; choose a model_*.tflite file that \`tfaudio export\` wrote.`);
+  }
+  const archive = readArchive(bytes);
+  const labelsFile = archive?.files.get(LABELS_FILE);
+  const settingsFile = archive?.files.get(SETTINGS_FILE);
+  if (!archive || !labelsFile || !settingsFile) {
+    throw new UserError(
+      `${name} carries no labels and settings of tfaudio: it is from another tool, or was cut short; ` +
+        "copy it again, or export it with `tfaudio export`.",
+    );
+  }
+  const damaged = new UserError(`${name} is damaged; copy it again, or export it again with \`tfaudio export\`.`);
+  let settings: Settings;
+  try {
+    settings = JSON.parse(new TextDecoder().decode(settingsFile)) as Settings;
+  } catch {
+    throw damaged;
+  }
+  if (settings.format > FORMAT_VERSION) {
+    throw new UserError(
+      `${name} has settings of format ${settings.format}, and this page reads up to ${FORMAT_VERSION}; ` +
+        "build the page from a later tfaudio.",
+    );
+  }
+  const checksum = await sha256(bytes.subarray(0, archive.start));
+  if (checksum !== null && settings.model_sha256 !== undefined && checksum !== settings.model_sha256) throw damaged;
+  const labels = new TextDecoder().decode(labelsFile).trimEnd().split("\n");
+  if (labels.length !== settings.num_labels) {
+    throw new UserError(`${name} has ${settings.num_labels} outputs but ${labels.length} labels; export it again.`);
+  }
+  const { clip, front_end: frontEnd } = settings;
+  if (clip.seconds === null) {
+    throw new UserError(`${name} takes recordings whole (clip.seconds is null), and this page hears by windows.`);
+  }
+  const samples = (seconds: number): number => Math.max(1, Math.round(seconds * frontEnd.sample_rate));
+  return {
+    labels,
+    sampleRate: frontEnd.sample_rate,
+    windowSamples: samples(clip.seconds),
+    hopSamples: samples(clip.hop_seconds ?? clip.seconds),
+    short: clip.short,
+    frameLength: frontEnd.frame_length,
+    frameStep: frontEnd.frame_step,
+    architecture: settings.model,
+    variant: settings.variant,
+  };
+}
+
+/** Hexadecimal digest, or null where the browser keeps cryptography for pages under https and localhost. */
+async function sha256(bytes: Uint8Array): Promise<string | null> {
+  if (globalThis.crypto?.subtle === undefined) return null;
+  const digest = await crypto.subtle.digest("SHA-256", new Uint8Array(bytes));
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

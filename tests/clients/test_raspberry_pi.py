@@ -1,0 +1,195 @@
+"""The Raspberry Pi's client: a microphone that comes and goes, raw samples, a webhook."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import shlex
+import subprocess
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.export.small_runs import SAMPLE_RATE, tones
+from tests.export.test_streaming import causal_run
+from tfaudio.export.artifact import export_run
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pi") / "out"
+    report = export_run(
+        causal_run("ds_cnn"), formats=("streaming",), output_dir=folder, calibration=tones(4, seed=1)[0]
+    )
+    return report.paths["streaming"]
+
+
+@pytest.fixture
+def folder(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Makes the scripts importable, for one test."""
+    path = repository / "export" / "raspberry_pi"
+    monkeypatch.syspath_prepend(str(path))
+    yield path
+    for name in ("listen", "microphone", "senders"):
+        sys.modules.pop(name, None)
+
+
+class PortAudioError(Exception):
+    pass
+
+
+class Sounddevice(types.SimpleNamespace):
+    """A sound card that is missing at first, gives some blocks, vanishes, and is back."""
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__(PortAudioError=PortAudioError)
+        self.attempts, self.rescans, self.blocks = 0, 0, blocks
+
+    def _terminate(self) -> None:
+        self.rescans += 1
+
+    def _initialize(self) -> None:
+        pass
+
+    def query_devices(self, device: Any, kind: str) -> dict[str, Any]:
+        self.attempts += 1
+        if self.attempts == 1:
+            raise ValueError(f"No {kind} device matching {device!r}")
+        return {"name": "USB microphone", "default_samplerate": 44_100.0}
+
+    def InputStream(self, *, callback: Any, blocksize: int, **settings: Any) -> Any:
+        card = self
+
+        class Running:
+            def __enter__(self) -> None:
+                for _ in range(card.blocks):
+                    callback(np.zeros([blocksize, 1], np.int16), blocksize, None, None)
+
+            def __exit__(self, *_: object) -> None:
+                raise PortAudioError("Device unavailable")
+
+        return Running()
+
+
+def test_a_microphone_that_vanishes_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import microphone
+
+    monkeypatch.setattr(microphone, "_SILENT_SECONDS", 0.01)
+    card = Sounddevice(blocks=3)
+    events: list[dict[str, Any]] = []
+    pauses: list[float] = []
+
+    def hear(rate: int, blocks: Iterator[np.ndarray]) -> None:
+        assert rate == 44_100
+        for block in blocks:
+            assert block.shape == (4410, 1)
+
+    microphone.listen_to_microphone(
+        lambda: microphone.Microphone("USB", None, card),
+        hear,
+        events.append,
+        lambda message: pytest.fail(message),
+        sleep=pauses.append,
+        forever=lambda: card.attempts < 4,
+    )
+    assert [event["event"] for event in events] == ["no_microphone", *["microphone", "no_microphone"] * 3]
+    assert "No input device matching 'USB'" in events[0]["reason"]
+    assert "Device unavailable" in events[2]["reason"]
+    assert card.rescans == card.attempts == 4
+    assert pauses == [1.0] * 4
+
+
+def test_a_microphone_that_stays_away_is_asked_for_less_and_less_often(folder: Path) -> None:
+    import microphone
+
+    pauses: list[float] = []
+
+    def connect() -> Any:
+        raise PortAudioError("No default input device available")
+
+    microphone.listen_to_microphone(
+        connect, lambda *_: None, lambda _: None, print, sleep=pauses.append, forever=lambda: len(pauses) < 8
+    )
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+
+
+def test_blocks_that_nobody_takes_are_dropped_and_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import microphone
+
+    monkeypatch.setattr(microphone, "_SILENT_SECONDS", 0.01)
+    card = Sounddevice(blocks=130)
+    card.attempts = 1
+    source = microphone.Microphone(None, 16_000, card)
+    with pytest.raises(PortAudioError):
+        list(source.blocks())
+    assert (source.given_blocks, source.dropped_blocks) == (100, 30)
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[Any]]]:
+    """A web server that keeps what is posted to it."""
+    received: list[Any] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_address[1]}/heard", received
+        running.shutdown()
+
+
+def run(repository: Path, folder: Path, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    paths = [str(repository), str(folder)]
+    program = f"import sys; sys.path[:0] = {paths}; import listen; listen.leave(listen.main())"
+    return subprocess.run([sys.executable, "-c", program, *arguments], input=data, capture_output=True, check=False)
+
+
+def test_raw_samples_become_lines_and_posts(
+    model: Path, repository: Path, folder: Path, server: tuple[str, list[Any]]
+) -> None:
+    url, received = server
+    pcm = np.round(tones(1, seed=2, seconds=3.0)[0][0] * 32767).astype("<i2").tobytes()
+    options = ["--source=-", f"--rate={SAMPLE_RATE}", "--threshold=0.02", f"--webhook={url}"]
+    done = run(repository, folder, str(model), *options, data=pcm)
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    detections = [event for event in events if event["event"] == "detection"]
+    assert detections
+    assert received == detections
+    assert all(event["time"].endswith("+00:00") for event in events)
+    assert events[-1]["event"] == "end"
+    assert events[-1]["seconds"] == 3.0
+
+
+def test_what_cannot_be_used_is_told_in_a_sentence(model: Path, repository: Path, folder: Path) -> None:
+    for arguments, message in (
+        (["missing.tflite", "--source=-"], "There is no model file missing.tflite"),
+        ([str(model), "--source=missing.wav"], "missing.wav does not exist"),
+        ([str(model), "--source=-", "--threshold_of=drum=1"], "'drum' is not one of the classes"),
+        ([str(model), "--source=-", "--mqtt=host:port"], "--mqtt takes"),
+    ):
+        done = run(repository, folder, *arguments)
+        assert done.returncode == 1
+        assert message in done.stderr.decode(), done.stderr.decode()
+        assert b"Traceback" not in done.stderr
+
+
+def test_the_service_calls_what_is_there(folder: Path) -> None:
+    lines = (folder / "tfaudio-listen.service").read_text("utf-8").splitlines()
+    (start,) = [line.split("=", 1)[1] for line in lines if line.startswith("ExecStart=")]
+    script = shlex.split(start)[1]
+    assert (folder / Path(script).name).is_file()
+    assert {"[Unit]", "[Service]", "[Install]", "Restart=always"} <= set(lines)

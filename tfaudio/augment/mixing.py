@@ -1,0 +1,179 @@
+"""Mixing the examples of a batch, and their targets. Stateless, as the waveform's changes.
+
+A target is a row of shares, one for each class: one-hot, or multi-hot where a recording has several labels. A
+mixture's target is the mixture of the targets by the same shares, in both cases: what a class has of the label is what
+its example has of the sound. (A union of multi-hot targets would ask for certainty of a sound that is a hundredth of
+the mixture; AudioSet's best classifiers are trained with shares too, as Y. Gong et al., PSLA, 2021.) Every rule here is
+linear in the targets, so that one may follow another. A batch is shuffled, so an example's neighbour is a random
+partner.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfaudio.augment.seeds import Change, fold_in, split_seed
+from tfaudio.config import AugmentConfig
+from tfaudio.config.augment import CutMixConfig, SameClassConfig
+
+
+class Examples(NamedTuple):
+    """A batch.
+
+    Args:
+      features: float32 [batch, frames, bins], 0 where there is no audio.
+      targets: float32 [batch, classes].
+      mask: boolean [batch, frames], true where there is audio, at the front of each row; None: everywhere.
+    """
+
+    features: tf.Tensor
+    targets: tf.Tensor
+    mask: tf.Tensor | None
+
+
+def mix_examples(examples: Examples, config: AugmentConfig, mixup_seed: Any, seed: Any) -> Examples:
+    """Applies the mixtures of a configuration.
+
+    Within a class first, while targets still tell classes apart; mixup last, so that what CutMix joined is mixed whole.
+
+    Args:
+      examples: a batch, of targets not mixed yet.
+      config: same_class, cutmix and mixup are used.
+      mixup_seed: integer [2], of mixup's shares.
+      seed: integer [2], of all else.
+    """
+    if config.same_class.probability:
+        examples = same_class_mix(examples, config.same_class, fold_in(seed, Change.SAME_CLASS))
+    if config.cutmix.probability:
+        examples = cutmix(examples, config.cutmix, fold_in(seed, Change.CUTMIX))
+    if config.mixup_alpha and config.mixup_probability:
+        choice_seed = fold_in(seed, Change.MIXUP_CHOICE)
+        examples = mixup(examples, config.mixup_alpha, config.mixup_probability, mixup_seed, choice_seed)
+    return examples
+
+
+def mixup(examples: Examples, alpha: float, probability: float, seed: Any, choice_seed: Any) -> Examples:
+    """Mixes a share of the examples with their neighbours, and their targets likewise.
+
+    Args:
+      examples: a batch; a mixture has audio where either of the two has.
+      alpha: the examples' parts are drawn from Beta(alpha, alpha) and taken as at least one half.
+      probability: that share.
+      seed: integer [2], of the parts.
+      choice_seed: integer [2], of who is mixed.
+
+    Source: H. Zhang et al., mixup (2018), https://arxiv.org/abs/1710.09412.
+    """
+    part = _main_part(tf.shape(examples.features)[0], alpha, seed)
+    partner = Examples(*(None if x is None else tf.roll(x, 1, axis=0) for x in examples))
+    if probability < 1:
+        part, partner = _where_chosen(_chosen(part, probability, choice_seed), part, partner)
+    narrow = part[:, None]
+    features, mask = _mixed(examples, partner, part)
+    return Examples(features, narrow * examples.targets + (1.0 - narrow) * partner.targets, mask)
+
+
+def same_class_mix(examples: Examples, config: SameClassConfig, seed: Any) -> Examples:
+    """Mixes a share of the examples with another of the same targets, where the batch has one; targets stay.
+
+    Args:
+      examples: a batch, of targets not mixed yet.
+      config: the share, and how much of the partner is taken.
+      seed: integer [2].
+    """
+    part_seed, choice_seed = split_seed(seed, 2)
+    part = _main_part(tf.shape(examples.features)[0], config.alpha, part_seed)
+    partners = next_alike(examples.targets)
+    partner = Examples(*(None if x is None else tf.gather(x, partners) for x in examples))
+    part, partner = _where_chosen(_chosen(part, config.probability, choice_seed), part, partner)
+    features, mask = _mixed(examples, partner, part)
+    return Examples(features, examples.targets, mask)
+
+
+def cutmix(examples: Examples, config: CutMixConfig, seed: Any) -> Examples:
+    """Puts a stretch of the neighbour's frames in place of an example's own, in a share of the examples.
+
+    The stretch lies where both have audio and stays at its place, so an example keeps its length, and no silence beyond
+    the end of either gets in. The neighbour's target counts by its share of the frames with audio.
+
+    Args:
+      examples: a batch.
+      config: the share, and how long the stretches are.
+      seed: integer [2].
+
+    Source: S. Yun et al., CutMix (2019), https://arxiv.org/abs/1905.04899, along time alone.
+    """
+    part_seed, choice_seed, start_seed = split_seed(seed, 3)
+    features, targets, mask = examples
+    shape = tf.shape(features)
+    own = tf.fill([shape[0]], shape[1]) if mask is None else tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
+    common = tf.minimum(own, tf.roll(own, 1, axis=0))
+    taken = 1.0 - _beta(shape[0], config.alpha, part_seed)
+    taken = tf.where(_chosen(taken, config.probability, choice_seed), taken, 0.0)
+    width = tf.cast(tf.round(taken * tf.cast(common, tf.float32)), tf.int32)
+    room = tf.cast(common - width + 1, tf.float32)
+    start = tf.cast(tf.random.stateless_uniform([shape[0]], start_seed) * room, tf.int32)
+    start = tf.minimum(start, common - width)  # a draw next to 1 may be rounded up
+    frame = tf.range(shape[1])
+    inside = (frame >= start[:, None]) & (frame < (start + width)[:, None])
+    share = tf.math.divide_no_nan(tf.cast(width, tf.float32), tf.cast(own, tf.float32))[:, None]
+    return Examples(
+        tf.where(inside[:, :, None], tf.roll(features, 1, axis=0), features),
+        (1.0 - share) * targets + share * tf.roll(targets, 1, axis=0),
+        mask,
+    )
+
+
+def next_alike(targets: tf.Tensor) -> tf.Tensor:
+    """Finds for each example the next one with the same targets, the first following the last.
+
+    Args:
+      targets: float32 [batch, classes].
+
+    Returns:
+      int32 [batch]; an example without a like is its own.
+
+    >>> next_alike(tf.one_hot([2, 0, 2, 1, 2], 3)).numpy().tolist()
+    [2, 1, 4, 3, 0]
+    """
+    kind = tf.raw_ops.UniqueV2(x=targets, axis=[0]).idx  # no matrix of all pairs: a batch may be large
+    order = tf.argsort(kind, stable=True)
+    sorted_kind = tf.gather(kind, order)
+    first_of_kind = tf.searchsorted(sorted_kind, sorted_kind)
+    is_last = tf.concat([sorted_kind[1:] != sorted_kind[:-1], [True]], axis=0)
+    place = tf.range(tf.size(kind))
+    following = tf.gather(order, tf.where(is_last, first_of_kind, place + 1))
+    return tf.scatter_nd(order[:, None], following, tf.shape(order))
+
+
+def _mixed(examples: Examples, partner: Examples, part: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Features and mask of the mixtures in which the examples have the given parts, float32 [batch]."""
+    wide = part[:, None, None]
+    features = wide * examples.features + (1.0 - wide) * partner.features
+    if examples.mask is None:
+        return features, None
+    return features, examples.mask | partner.mask
+
+
+def _where_chosen(chosen: tf.Tensor, part: tf.Tensor, partner: Examples) -> tuple[tf.Tensor, Examples]:
+    """Takes nothing of the partner, nor its audio's extent, where an example was not chosen, boolean [batch]."""
+    mask = None if partner.mask is None else partner.mask & chosen[:, None]
+    return tf.where(chosen, part, 1.0), partner._replace(mask=mask)
+
+
+def _chosen(like: tf.Tensor, probability: float, seed: Any) -> tf.Tensor:
+    return tf.random.stateless_uniform(tf.shape(like), seed) < probability
+
+
+def _beta(count: tf.Tensor, alpha: float, seed: Any) -> tf.Tensor:
+    """Draws from Beta(alpha, alpha), float32 [count]."""
+    gammas = tf.random.stateless_gamma([2, count], seed, alpha=alpha) + 1e-9  # two zeros would divide to NaN
+    return gammas[0] / (gammas[0] + gammas[1])
+
+
+def _main_part(count: tf.Tensor, alpha: float, seed: Any) -> tf.Tensor:
+    """Draws an example's own part in a mixture, at least one half, so that its place in the batch decides."""
+    part = _beta(count, alpha, seed)
+    return tf.maximum(part, 1.0 - part)

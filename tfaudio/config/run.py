@@ -1,0 +1,150 @@
+"""Settings of data, model and training, and all of a run's together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from tfaudio.config.augment import AugmentConfig
+from tfaudio.config.base import Config, check, check_range
+from tfaudio.config.clip import ClipConfig
+from tfaudio.config.front_end import FrontEndConfig
+
+# Bounds beyond which nothing is computed, only memory or a number format exhausted.
+_MOST_SEEDS = 2**32  # NumPy takes no other
+_MOST_STEPS = 1_000_000
+_MOST_EXAMPLES = 65_536
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Config):
+    """Where recordings come from and how they are read.
+
+    Args:
+      dataset: a name from `tfaudio datasets`, or "folder" or "manifest".
+      data_dir: the data set's folder (for "manifest", the CSV file); None only for built-in data.
+      engine: "auto" takes the faster decoder for each format; "graph" runs no Python in the pipeline;
+        "soundfile" always uses libsndfile.
+      validation_fraction: share of the training groups held out for early stopping and the best
+        checkpoint, by a hash of the group; 0 trains on all and keeps the last epoch.
+      test_fold: the official fold to test on; None uses the data set's split column, or else test_fraction.
+      test_fraction: share of the groups held out for testing where the data set has no official split.
+      strict: stop at the first recording that cannot be used, instead of skipping and listing it.
+      memory_gigabytes: decoded waveforms are kept in memory up to this size; beyond it they are decoded
+        anew in every epoch.
+      parallel_calls: recordings prepared at a time; 0 lets tf.data tune it.
+    """
+
+    section: ClassVar[str] = "data"
+
+    dataset: str = "folder"
+    data_dir: str | None = None
+    engine: Literal["auto", "graph", "soundfile"] = "auto"
+    validation_fraction: float = 0.0
+    test_fold: int | None = None
+    test_fraction: float = 0.2
+    strict: bool = False
+    memory_gigabytes: float = 4.0
+    parallel_calls: int = 0
+
+    def check(self) -> None:
+        check(self.data_dir != "", "data.data_dir (--data_dir) is empty; name the folder, or leave the setting out.")
+        check(
+            0 <= self.validation_fraction < 1,
+            f"data.validation_fraction must be in [0, 1), not {self.validation_fraction}.",
+        )
+        check(0 < self.test_fraction < 1, f"data.test_fraction must be in (0, 1), not {self.test_fraction}.")
+        check_range("data.memory_gigabytes", self.memory_gigabytes, 0, 1_000_000)
+        check_range("data.parallel_calls", self.parallel_calls, 0, 1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Config):
+    """Which classifier, and keyword arguments for its builder.
+
+    Args:
+      name: a name from `tfaudio.models.MODELS`.
+      options: keyword arguments of that builder; an unknown one raises when the model is built.
+    """
+
+    section: ClassVar[str] = "model"
+
+    name: str = "cnn"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Config):
+    """How weights are found.
+
+    Args:
+      epochs: passes over the training examples.
+      batch_size: examples a step, over all replicas.
+      learning_rate: peak rate of AdamW.
+      warmup_fraction: share of the steps over which the rate rises from 0; it falls to 0 by a cosine after.
+      weight_decay: decoupled decay of kernels (not of biases and normalisation).
+      label_smoothing: share of each target spread evenly over the classes.
+      class_weights: weigh examples by the inverse frequency of their class.
+      early_stopping_patience: epochs without a better validation loss before stopping; 0 never stops.
+        Needs data.validation_fraction.
+      strategy: where to train: "auto" takes all GPUs, or the CPU where there is none.
+      mixed_precision: compute in float16 on GPU, bfloat16 on TPU.
+      seed: every random choice follows from it.
+    """
+
+    section: ClassVar[str] = "training"
+
+    epochs: int = 60
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    warmup_fraction: float = 0.1
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    class_weights: bool = False
+    early_stopping_patience: int = 0
+    strategy: Literal["auto", "cpu", "mirrored", "multi_worker", "tpu"] = "auto"
+    mixed_precision: bool = False
+    seed: int = 0
+
+    def check(self) -> None:
+        check_range("training.epochs", self.epochs, 1, _MOST_STEPS)
+        check_range("training.batch_size", self.batch_size, 1, _MOST_EXAMPLES)
+        check(0 < self.learning_rate <= 100, f"training.learning_rate must be in (0, 100], not {self.learning_rate}.")
+        for name in ("warmup_fraction", "label_smoothing"):
+            check(0 <= getattr(self, name) < 1, f"training.{name} must be in [0, 1), not {getattr(self, name)}.")
+        check_range("training.weight_decay", self.weight_decay, 0, 100)
+        check_range("training.early_stopping_patience", self.early_stopping_patience, 0, _MOST_STEPS)
+        check_range("training.seed", self.seed, 0, _MOST_SEEDS - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Config):
+    """All settings of a training run; stored in its folder."""
+
+    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def check(self) -> None:
+        check(
+            self.training.early_stopping_patience == 0 or self.data.validation_fraction > 0,
+            "training.early_stopping_patience needs data.validation_fraction above 0: stopping on the test "
+            "set would flatter the result.",
+        )
+        if self.front_end.learnt:
+            self._check_augmentation_of_learnt()
+
+    def _check_augmentation_of_learnt(self) -> None:
+        """What is made for standardised features over frequency would spoil energies and waveforms in silence."""
+        unfit = {"filter_augment.probability": self.augment.filter_augment.probability}
+        if self.front_end.filterbank:
+            unfit |= {"frequency_shift": self.augment.frequency_shift, "time_warp": self.augment.time_warp}
+        for name, value in unfit.items():
+            check(
+                not value,
+                f"augment.{name} must be 0 where the front end is learnt, not {value}: it changes features that are "
+                "made in the model only.",
+            )

@@ -1,0 +1,173 @@
+"""The artifacts of one export on their way to the gate: made, measured and, where they fail, taken apart."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from tfaudio import golden
+from tfaudio.bundle import Bundle
+from tfaudio.errors import TfaudioError
+from tfaudio.export import microcontroller, saved_model
+from tfaudio.export.layer_errors import LayerError, layer_errors
+from tfaudio.export.metadata import with_metadata
+from tfaudio.export.parity import Score, median_latency_ms
+from tfaudio.export.report import CALIBRATED, SAVED_MODEL, STEP_MODELS, STREAMING_INT8, TFLM, WAVEFORM_FILES
+from tfaudio.export.streaming import StreamingConverter
+from tfaudio.export.streaming_model import StreamingModel
+from tfaudio.export.tflite import TfliteConverter, TfliteModel
+from tfaudio.memory import memory_of
+from tfaudio.model_settings import Calibration, ModelMetadata
+
+Waveforms = npt.NDArray[np.float32]
+
+_CLIPS_TAKEN_APART = 4  # clips on which the layers of a withheld file are compared
+
+
+@dataclass
+class Candidate:
+    """An artifact on its way to the gate.
+
+    Args:
+      name: of its format.
+      content: bytes of a file or, where the format is a folder, the folder.
+      score: float32 [batch, num_samples] to scores [batch, classes].
+      notes: what else to know.
+      problem: why it could not be made; the other fields are then empty.
+      model: the TFLite file that counts in a folder of several.
+      memory_bytes: where it is known without a measurement.
+    """
+
+    name: str
+    content: bytes | Path | None = None
+    score: Score | None = None
+    notes: tuple[str, ...] = ()
+    problem: str | None = None
+    model: bytes | None = None
+    memory_bytes: int | None = None
+
+    @property
+    def size_bytes(self) -> int | None:
+        if self.model is not None:
+            return len(self.model)
+        if isinstance(self.content, Path):
+            return sum(file.stat().st_size for file in self.content.rglob("*") if file.is_file())
+        return None if self.content is None else len(self.content)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What running an artifact takes, beside what the gate measures; None where it cannot be told."""
+
+    latency_2_threads_ms: float | None = None
+    memory_bytes: int | None = None
+
+
+class Maker:
+    """Makes candidates; the parts that the variants share are made once.
+
+    Args:
+      bundle: the run.
+      keras_model: from waveform to scores.
+      metadata: what all formats say of themselves; the variant is filled in.
+      calibration: float32 [clips, num_samples], training audio.
+      calibration_names: of the recordings it is from.
+      classifiers: TFLite files from features to logits to take for a variant, in place of the run's classifier.
+      folder: for what conversion leaves lying about; the caller removes it.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        keras_model: keras.Model,
+        metadata: ModelMetadata,
+        calibration: Waveforms,
+        calibration_names: Sequence[str],
+        classifiers: Mapping[str, bytes],
+        folder: Path,
+    ) -> None:
+        self._bundle, self._keras_model, self._folder = bundle, keras_model, folder
+        self._about, self._calibration, self._classifiers = metadata, calibration, classifiers
+        self._calibrated = Calibration.of_names(len(calibration), calibration_names)
+        self._tflite_converter: TfliteConverter | None = None
+        self._streaming_converter: StreamingConverter | None = None
+
+    def make(self, name: str) -> Candidate:
+        """Makes the candidate of a format; one that cannot be made says why."""
+        try:
+            if name in STEP_MODELS:
+                return self._streaming(name)
+            if name == SAVED_MODEL:
+                return self._saved_model()
+            return self._microcontroller() if name == TFLM else self._tflite(name)
+        except TfaudioError as error:
+            return Candidate(name, problem=str(error))
+
+    def cost(self, candidate: Candidate) -> Cost:
+        """Measures a candidate that could be made."""
+        if not isinstance(candidate.content, bytes):
+            return Cost(memory_bytes=candidate.memory_bytes)
+        with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".tflite") as file:
+            file.write(candidate.content)
+            file.flush()
+            memory = memory_of(file.name)
+        if candidate.name not in WAVEFORM_FILES:
+            return Cost(memory_bytes=memory)
+        noise = np.random.default_rng(0).uniform(-0.1, 0.1, [1, self._about.num_samples]).astype(np.float32)
+        return Cost(median_latency_ms(TfliteModel(candidate.content, num_threads=2).score, noise), memory)
+
+    def layer_errors(self, candidate: Candidate) -> list[LayerError]:
+        """Compares the operators of a `.tflite` file with those of the float32 one; empty for other formats."""
+        if not isinstance(candidate.content, bytes) or candidate.name not in WAVEFORM_FILES[1:]:
+            return []
+        clips = self._calibration[:_CLIPS_TAKEN_APART]
+        if not len(clips):
+            clips = golden.to_float(golden.waveforms(self._about.num_samples, self._about.sample_rate))
+        return layer_errors(self._converter.convert("float32").content, candidate.content, clips)
+
+    @property
+    def _converter(self) -> TfliteConverter:
+        if self._tflite_converter is None:
+            self._tflite_converter = TfliteConverter(
+                self._bundle, self._about.num_samples, self._calibration, self._folder, self._classifiers
+            )
+        return self._tflite_converter
+
+    def _saved_model(self) -> Candidate:
+        path = self._folder / SAVED_MODEL
+        saved_model.write_saved_model(self._keras_model, path, self._metadata(SAVED_MODEL))
+        return Candidate(SAVED_MODEL, path, saved_model.load_score(path))
+
+    def _tflite(self, variant: str) -> Candidate:
+        conversion = self._converter.convert(variant)
+        content = with_metadata(conversion.content, self._metadata(variant))
+        return Candidate(variant, content, TfliteModel(content).score, conversion.notes)
+
+    def _streaming(self, variant: str) -> Candidate:
+        if self._streaming_converter is None:
+            self._streaming_converter = StreamingConverter(
+                self._bundle, self._about.num_samples, self._calibration, self._folder
+            )
+        converter = self._streaming_converter
+        conversion = converter.convert(int8=variant == STREAMING_INT8)
+        content = with_metadata(conversion.content, replace(self._metadata(variant), streaming=converter.settings))
+        return Candidate(variant, content, StreamingModel(content, converter.timing).score, conversion.notes)
+
+    def _microcontroller(self) -> Candidate:
+        content = self._converter.convert_bare()
+        classifier = microcontroller.BareClassifier(content, self._bundle.front_end(self._about.num_samples))
+        package = microcontroller.package(content, classifier, self._metadata(TFLM))
+        folder = self._folder / microcontroller.FOLDER
+        folder.mkdir()
+        for name, data in package.files.items():
+            (folder / name).write_bytes(data)
+        return Candidate(TFLM, folder, classifier.score, package.notes, model=content, memory_bytes=package.arena_bytes)
+
+    def _metadata(self, variant: str) -> ModelMetadata:
+        return replace(self._about, variant=variant, calibration=self._calibrated if variant in CALIBRATED else None)

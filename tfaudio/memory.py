@@ -1,0 +1,75 @@
+"""How much memory a model takes on this machine: `python -m tfaudio.memory MODEL.tflite`.
+
+Measured in a process of its own, which has loaded the interpreter before and holds nothing else: the growth of its
+peak resident set from reading the file to the third call, without the pages of shared libraries. That is the file, the
+tensors between its operators, and what the kernels keep of the weights in another order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from tfaudio.errors import TfaudioError
+from tfaudio.interpreter import interpreter_module
+
+_STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # proc(5)
+_TIMEOUT_SECONDS = 300
+
+
+def memory_of(model: str | os.PathLike[str], *, num_threads: int = 1) -> int | None:
+    """Returns the bytes that one interpreter of a file takes; None where the system does not tell (only Linux does).
+
+    Raises:
+      TfaudioError: if the file does not run.
+    """
+    if not _STATUS.is_file():
+        return None
+    package = str(Path(__file__).resolve().parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "tfaudio.memory", str(model), str(num_threads)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise TfaudioError(f"The memory of {model} cannot be measured: {reason}")
+    return int(done.stdout.split()[-1])
+
+
+def _measure(path: Path, num_threads: int) -> int:
+    module = interpreter_module()
+    gc.collect()
+    with suppress(OSError, AttributeError):  # else what the imports left free would hide what the model takes
+        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):  # a container may forbid it; the peak is then that of the imports, if that was higher
+        _CLEAR_REFS.write_text(_RESET_PEAK)
+    before = _status()
+    content = path.read_bytes()
+    interpreter = module.Interpreter(model_content=content, num_threads=num_threads)
+    interpreter.allocate_tensors()
+    for details in interpreter.get_input_details():
+        interpreter.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
+    for _ in range(3):
+        interpreter.invoke()
+    after = _status()
+    libraries = after["RssFile"] - before["RssFile"]
+    return max(after["VmHWM"] - before["VmRSS"] - libraries, after["RssAnon"] - before["RssAnon"])
+
+
+def _status() -> dict[str, int]:
+    """The process's memory in bytes, by the names of proc(5)."""
+    lines = (line.split(":", 1) for line in _STATUS.read_text().splitlines())
+    return {name: int(value.split()[0]) * 1024 for name, value in lines if value.endswith("kB")}
+
+
+if __name__ == "__main__":
+    print(_measure(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1))
