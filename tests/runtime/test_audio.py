@@ -76,7 +76,7 @@ def test_windows_are_those_of_the_graph(seconds, hop, rate, short, tmp_path):
     clip = ClipConfig(seconds=0.1, hop_seconds=hop, short=short)
     path = tmp_path / "clip.wav"
     soundfile.write(path, np.stack([noise(int(seconds * rate))] * 2, axis=1), rate)
-    waveform = load(path.read_bytes(), 16_000)
+    waveform, _ = load(path.read_bytes(), 16_000)
     expected = windows(
         waveform,
         num_samples=1600,
