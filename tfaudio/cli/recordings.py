@@ -23,7 +23,7 @@ def expand_recordings(arguments: list[str], skipped: list[Skipped]) -> Iterator[
     Raises:
       TfaudioError: if there is no such file or folder, or a folder holds no recordings.
     """
-    from tfaudio.data.catalog import files_below
+    from tfaudio.data.readers.walk import files_below
     from tfaudio.data.spec import AUDIO_EXTENSIONS
 
     for argument in arguments:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfaudio.audio.resample import resample
 from tfaudio.augment.waveform import WaveformAugmentation
 from tfaudio.config import RunConfig
-from tfaudio.data.catalog import files_below
+from tfaudio.data.readers.walk import files_below
 from tfaudio.data.spec import AUDIO_EXTENSIONS, Skipped
 from tfaudio.errors import TfaudioError
 from tfaudio.sound_file import mono_blocks, open_recording

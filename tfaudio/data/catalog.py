@@ -1,36 +1,49 @@
-"""The data sets that can be named, and the readers that turn their files into a `DatasetSpec`.
+"""The data sets that can be named: what each is, under which licence, where it comes from and who reads it.
 
-A reader looks at names and sizes only: no audio is decoded here.
+A reader looks at names, tables and sizes only: no audio is decoded here.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from tfaudio.config import DataConfig
-from tfaudio.data.manifest import csv_rows, read_manifest
-from tfaudio.data.spec import (
-    AUDIO_EXTENSIONS,
-    NOT_AUDIO,
-    Clip,
-    DatasetSpec,
-    Skipped,
-    composed,
-    usable_spec,
-    why_not_audio,
-)
+from tfaudio.data.manifest import read_manifest
+from tfaudio.data.readers.emotion import read_crema_d, read_emodb, read_ravdess
+from tfaudio.data.readers.environmental import read_esc, read_urbansound8k
+from tfaudio.data.readers.folder import read_folder
+from tfaudio.data.readers.freesound import read_freesound
+from tfaudio.data.readers.music import read_fma_small, read_gtzan
+from tfaudio.data.readers.speech import read_fsdd, read_speech_commands
+from tfaudio.data.spec import NOT_AUDIO, DatasetSpec
 from tfaudio.data.synthetic import synthetic_folder
 from tfaudio.errors import TfaudioError
 from tfaudio.registry import Registry
 
-_SPLIT_NAMES = frozenset(("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"))
-
 
 @dataclass(frozen=True)
+class Archive:
+    """A file to fetch and unpack.
+
+    Args:
+      url: where it lies.
+      checksum: as its publisher states it: "sha256:", "sha1:" or "md5:" and the digest in hex.
+    """
+
+    url: str
+    checksum: str
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the URL."""
+        return self.url.rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CatalogEntry:
     """A data set that a configuration can name.
 
@@ -38,21 +51,28 @@ class CatalogEntry:
       name: the name.
       description: one line for people.
       licence: licence of the recordings.
-      url: where to get it; "" for data of the user's own.
-      citation: paper or author to name.
       task: what is told apart.
-      reader: takes the folder (or file) and returns the data set.
+      reader: takes the folder (or file) and returns the data set; None where there is none, with the reason in
+        `refusal`.
+      url: its home page; "" for data of the user's own.
+      citation: paper or author to name.
       needs_data_dir: whether the user must say where it lies.
+      archives: what `tfaudio datasets fetch` gets.
+      by_hand: how to get it where that command cannot, as a sentence.
+      refusal: why it cannot be read, as a sentence with the way out.
     """
 
     name: str
     description: str
     licence: str
-    url: str
-    citation: str
     task: str
-    reader: Callable[[Path], DatasetSpec]
+    reader: Callable[[Path], DatasetSpec] | None
+    url: str = ""
+    citation: str = ""
     needs_data_dir: bool = True
+    archives: tuple[Archive, ...] = ()
+    by_hand: str = ""
+    refusal: str = ""
 
 
 DATASETS: Registry[CatalogEntry] = Registry("data set")
@@ -70,6 +90,8 @@ def read_dataset(config: DataConfig) -> DatasetSpec:
         fewer than two classes are left.
     """
     entry = DATASETS[config.dataset]
+    if entry.reader is None:
+        raise TfaudioError(f"Data set '{entry.name}' cannot be used: {entry.refusal}")
     if config.data_dir is not None:
         path = Path(os.path.abspath(Path(config.data_dir).expanduser()))
     elif entry.needs_data_dir:
@@ -89,205 +111,208 @@ def read_dataset(config: DataConfig) -> DatasetSpec:
     return replace(spec, description=entry.description, licence=entry.licence)
 
 
-def read_folder(root: Path) -> DatasetSpec:
-    """Reads a folder with one subfolder a class.
-
-    Files in deeper folders count to the class of the top one; the folders between are their group, so that
-    `dog/rex/1.wav` and `dog/rex/2.wav` stay together. The group of any other file is its name without the
-    extension. Names that begin with a dot are passed over.
-
-    Raises:
-      TfaudioError: if there are no class folders, no audio files, or only one class.
-    """
-    if not root.is_dir():
-        raise TfaudioError(f"{root} is not a folder; for a CSV file set data.dataset (--dataset) to 'manifest'.")
-    skipped: list[Skipped] = []
-    clips: list[Clip] = []
-    class_folders: list[Path] = []
-    for path in _visible(root, skipped):
-        if path.is_dir():
-            class_folders.append(path)
-        elif path.suffix.lower() in AUDIO_EXTENSIONS:
-            skipped.append(Skipped(str(path), "it lies in no class folder"))
-    names = {path.name.lower() for path in class_folders}
-    if len(names) > 1 and names & {"train", "training"} and names <= _SPLIT_NAMES:
-        raise TfaudioError(
-            f"The folders of {root} ({', '.join(sorted(names))}) are parts of a split, not classes; list the files "
-            "in a CSV with the columns path, label and split, and set data.dataset (--dataset) to 'manifest'."
-        )
-    if not class_folders:
-        raise TfaudioError(f"{root} holds no class folders; put the recordings into one subfolder a class.")
-    here = os.path.realpath(root)
-    for folder in class_folders:
-        before = len(clips)
-        for path in files_below(folder, skipped, above=(here,)):
-            if reason := why_not_audio(path):
-                skipped.append(Skipped(str(path), reason))
-                continue
-            between = path.parent.relative_to(folder).as_posix()
-            group = path.stem if between == "." else between
-            clips.append(Clip(str(path), composed(folder.name), group=composed(group)))
-        if len(clips) == before:
-            skipped.append(Skipped(str(folder), "a class folder without audio files"))
-    return usable_spec("folder", clips, skipped, root)
-
-
-def read_esc(root: Path, name: str) -> DatasetSpec:
-    """Reads ESC-50 or its subset ESC-10: a folder `audio` and a CSV beside it or in `meta`.
-
-    The group of a clip is the recording it was cut from: the part of its name between the first two dashes.
-
-    Args:
-      root: the folder; "esc10" is also found in a folder of ESC-50, by its column esc10.
-      name: "esc10" or "esc50".
-
-    Raises:
-      TfaudioError: if the CSV is missing or wrong, or none of the recordings is there.
-    """
-    tables = [f"{name}.csv", f"meta/{name}.csv"] + (["esc50.csv", "meta/esc50.csv"] if name == "esc10" else [])
-    table = next((root / t for t in tables if (root / t).is_file()), None)
-    if table is None:
-        raise TfaudioError(
-            f"{root} holds no {' or '.join(tables)}; set data.data_dir (--data_dir) to the data set's folder."
-        )
-    subset = name == "esc10" and table.name == "esc50.csv"
-    clips: list[Clip] = []
-    for line, row in csv_rows(table, required=["filename", "fold", "category"] + ["esc10"] * subset):
-        if subset and row["esc10"].lower() != "true":
-            continue
-        parts = row["filename"].split("-")
-        if len(parts) < 3 or not row["fold"].isdigit() or not row["category"]:
-            raise TfaudioError(
-                f"{table}, line {line}: expected a filename like 1-100032-A-0.wav, a fold and a category."
-            )
-        path = root / "audio" / row["filename"]
-        if not path.exists():  # copies are often stored in another format than the WAV that the table names
-            path = next((p for e in sorted(AUDIO_EXTENSIONS) if (p := path.with_suffix(e)).exists()), path)
-        clips.append(Clip(str(path), row["category"], fold=int(row["fold"]), group=parts[1]))
-    return usable_spec(name, clips, [], root)
-
-
-def read_fsdd(root: Path) -> DatasetSpec:
-    """Reads the Free Spoken Digit Dataset: `recordings/{digit}_{speaker}_{index}.wav`.
-
-    Index 0 to 4 of each speaker and digit is the official test set; the group is the speaker.
-
-    Raises:
-      TfaudioError: if there are no recordings.
-    """
-    folder = root / "recordings" if (root / "recordings").is_dir() else root
-    clips: list[Clip] = []
-    skipped: list[Skipped] = []
-    for path in _visible(folder, skipped):
-        match = re.fullmatch(r"(\d)_(.+)_(\d+)\.wav", path.name)
-        if not match:
-            skipped.append(
-                Skipped(str(path), NOT_AUDIO if why_not_audio(path) else "its name is not DIGIT_SPEAKER_INDEX.wav")
-            )
-            continue
-        digit, speaker, index = match.groups()
-        clips.append(Clip(str(path), digit, split="test" if int(index) < 5 else "train", group=speaker))
-    return usable_spec("fsdd", clips, skipped, folder)
-
-
 def _read_synthetic(root: Path) -> DatasetSpec:
     return replace(read_manifest(root), name="synthetic")
 
 
-def _visible(folder: Path, skipped: list[Skipped]) -> list[Path]:
-    """Entries of a folder, sorted, less those that systems hide or cannot name."""
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError as error:
-        skipped.append(Skipped(str(folder), f"the folder cannot be read ({error.strerror})"))
-        return []
-    visible = []
-    for path in paths:
-        if path.name.startswith(".") or path.name == "__MACOSX":
-            continue
-        try:
-            path.name.encode()
-        except UnicodeEncodeError:
-            # Such a name could go into no label file, table or JSON.
-            printable = str(path).encode("utf-8", "backslashreplace").decode()
-            skipped.append(Skipped(printable, "its name is not valid UTF-8; rename it"))
-            continue
-        visible.append(path)
-    return visible
-
-
-def files_below(folder: Path, skipped: list[Skipped], *, above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Yields the files of a folder and of the folders in it, sorted; names that begin with a dot are passed over.
-
-    Links are followed, but not round in a circle: a link to a folder that holds the place it is reached from would
-    give files a second time, and those of the other classes among them.
-
-    Args:
-      folder: to search.
-      skipped: takes what cannot be read or named.
-      above: real paths of the folders that the walk has come through.
-    """
-    here = os.path.realpath(folder)
-    if any(Path(place).is_relative_to(here) for place in above):
-        return
-    for path in _visible(folder, skipped):
-        if os.path.isdir(path):  # unlike Path.is_dir, it does not raise where a folder lets nobody in
-            yield from files_below(path, skipped, above=(*above, here))
-        else:
-            yield path
-
-
-_ESC_SOURCE = (
-    "https://github.com/karolpiczak/ESC-50",
-    'K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015',
+_ESC = CatalogEntry(
+    name="esc50",
+    description="ESC-50: 2,000 environmental clips of 5 s, 50 classes, 5 folds",
+    licence="CC BY-NC 3.0",
+    task="environmental sounds",
+    reader=partial(read_esc, name="esc50"),
+    url="https://github.com/karolpiczak/ESC-50",
+    citation='K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015',
+    by_hand="Clone the repository of its home page, which has no archive with a published checksum.",
 )
+_SPEECH_COMMANDS = CatalogEntry(
+    name="speech_commands_v2",
+    description="Speech Commands 2: 105,829 spoken words of 1 s, 35 classes, split by speaker",
+    licence="CC BY 4.0",
+    task="spoken words",
+    reader=partial(read_speech_commands, version=2),
+    url="https://arxiv.org/abs/1804.03209",
+    citation='P. Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", 2018',
+    # Stated alike by the loaders of TensorFlow Datasets and of torchaudio.
+    archives=(
+        Archive(
+            "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+            "sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+        ),
+    ),
+)
+_SPEECH_COMMANDS_1 = replace(
+    _SPEECH_COMMANDS,
+    name="speech_commands_v1",
+    description="Speech Commands 1: 65,000 spoken words of 1 s, 30 classes, split by speaker",
+    reader=partial(read_speech_commands, version=1),
+    archives=(
+        Archive(
+            "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.01.tar.gz",
+            "sha256:743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d",
+        ),
+    ),
+)
+_KEYWORDS = "ten words, _unknown_ and _silence_, split by speaker"
 
 for _entry in (
     CatalogEntry(
-        "folder",
-        "Your own recordings: one subfolder a class",
-        "yours",
-        "",
-        "",
-        "the names of the subfolders",
-        read_folder,
+        name="folder",
+        description="Your own recordings: one subfolder a class",
+        licence="yours",
+        task="the names of the subfolders",
+        reader=read_folder,
     ),
     CatalogEntry(
-        "manifest", "Your own recordings, listed in a CSV file", "yours", "", "", "column label", read_manifest
+        name="manifest",
+        description="Your own recordings, listed in a CSV file",
+        licence="yours",
+        task="column label",
+        reader=read_manifest,
     ),
     CatalogEntry(
-        "esc10",
-        "ESC-10: 400 environmental clips of 5 s, 10 classes, 5 folds",
-        "CC BY 3.0",
-        *_ESC_SOURCE,
-        "environmental sounds",
-        lambda root: read_esc(root, "esc10"),
+        name="freesound",
+        description="Your own choice of Freesound: recordings with their metadata in JSON, grouped by uploader",
+        licence="each recording's own, in its metadata",
+        task="label in the metadata, or the top folder",
+        reader=read_freesound,
+        url="https://freesound.org",
+        by_hand="Choose sounds there, and keep the JSON of each beside it; the service asks for an account.",
+    ),
+    replace(
+        _ESC,
+        name="esc10",
+        description="ESC-10: 400 environmental clips of 5 s, 10 classes, 5 folds",
+        licence="CC BY 3.0",
+        reader=partial(read_esc, name="esc10"),
+        by_hand="Clone the repository of ESC-50, its home page: ESC-10 is the part marked so in its table.",
+    ),
+    _ESC,
+    CatalogEntry(
+        name="urbansound8k",
+        description="UrbanSound8K: 8,732 urban clips of up to 4 s, 10 classes, 10 folds",
+        licence="CC BY-NC",
+        task="urban sounds",
+        reader=read_urbansound8k,
+        url="https://urbansounddataset.weebly.com/urbansound8k.html",
+        citation='J. Salamon et al., "A Dataset and Taxonomy for Urban Sound Research", ACM Multimedia 2014',
+        # As its authors' record at Zenodo states it, and the loader of soundata.
+        archives=(
+            Archive(
+                "https://zenodo.org/records/1203745/files/UrbanSound8K.tar.gz", "md5:9aa69802bbf37fb986f71ec1483a196e"
+            ),
+        ),
     ),
     CatalogEntry(
-        "esc50",
-        "ESC-50: 2,000 environmental clips of 5 s, 50 classes, 5 folds",
-        "CC BY-NC 3.0",
-        *_ESC_SOURCE,
-        "environmental sounds",
-        lambda root: read_esc(root, "esc50"),
+        name="fsdd",
+        description="Free Spoken Digit Dataset: 3,000 spoken digits of 6 speakers at 8 kHz",
+        licence="CC BY-SA 4.0",
+        task="spoken digits",
+        reader=read_fsdd,
+        url="https://github.com/Jakobovski/free-spoken-digit-dataset",
+        citation="Z. Jackson et al., Free Spoken Digit Dataset",
+        by_hand="Clone the repository of its home page, which has no archive with a published checksum.",
+    ),
+    _SPEECH_COMMANDS_1,
+    replace(
+        _SPEECH_COMMANDS_1,
+        name="speech_commands_v1_12",
+        description=f"Speech Commands 1 as keywords: {_KEYWORDS}",
+        reader=partial(read_speech_commands, version=1, keywords=True),
+    ),
+    _SPEECH_COMMANDS,
+    replace(
+        _SPEECH_COMMANDS,
+        name="speech_commands_v2_12",
+        description=f"Speech Commands 2 as keywords: {_KEYWORDS}",
+        reader=partial(read_speech_commands, version=2, keywords=True),
     ),
     CatalogEntry(
-        "fsdd",
-        "Free Spoken Digit Dataset: 3,000 spoken digits of 6 speakers at 8 kHz",
-        "CC BY-SA 4.0",
-        "https://github.com/Jakobovski/free-spoken-digit-dataset",
-        "Z. Jackson et al., Free Spoken Digit Dataset",
-        "spoken digits",
-        read_fsdd,
+        name="ravdess",
+        description="RAVDESS: 1,440 spoken sentences of 24 actors, 8 emotions",
+        licence="CC BY-NC-SA 4.0",
+        task="emotions of speech",
+        reader=read_ravdess,
+        url="https://zenodo.org/records/1188976",
+        citation='S. R. Livingstone, F. A. Russo, "The Ryerson Audio-Visual Database of Emotional Speech and Song", '
+        "PLoS ONE 13(5), 2018",
+        # As its authors' record at Zenodo states it.
+        archives=(
+            Archive(
+                "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip",
+                "md5:bc696df654c87fed845eb13823edef8a",
+            ),
+        ),
     ),
     CatalogEntry(
-        "synthetic",
-        "Built in: 400 sounds of 1 s made by signal processing, 10 classes, 5 folds",
-        "CC0 1.0",
-        "",
-        "",
-        "kinds of sound",
-        _read_synthetic,
+        name="emodb",
+        description="Emo-DB: 535 German sentences of 10 speakers, 7 emotions",
+        licence="CC0 1.0",
+        task="emotions of speech",
+        reader=read_emodb,
+        url="http://emodb.bilderbar.info",
+        citation='F. Burkhardt et al., "A Database of German Emotional Speech", Interspeech 2005',
+        by_hand="Download the archive from its home page, which states no checksum, and unpack it.",
+    ),
+    CatalogEntry(
+        name="crema_d",
+        description="CREMA-D: 7,442 sentences of 91 actors, 6 emotions",
+        licence="ODbL 1.0",
+        task="emotions of speech",
+        reader=read_crema_d,
+        url="https://github.com/CheyneyComputerScience/CREMA-D",
+        citation='H. Cao et al., "CREMA-D: Crowd-Sourced Emotional Multimodal Actors Dataset", IEEE Transactions on '
+        "Affective Computing, 2014",
+        by_hand="Clone the repository of its home page with git-lfs; its authors ask users to fill in a form there.",
+    ),
+    CatalogEntry(
+        name="gtzan",
+        description="GTZAN: 1,000 tracks of 30 s, 10 genres; with its three lists, the fault-filtered split",
+        licence="none stated",
+        task="genres of music",
+        reader=read_gtzan,
+        url="http://marsyas.info/downloads/datasets.html",
+        citation='G. Tzanetakis, P. Cook, "Musical Genre Classification of Audio Signals", 2002',
+        by_hand="Its first host is gone, so take a copy with ten folders of genres; the lists of the fault-filtered "
+        "split, train_filtered.txt, valid_filtered.txt and test_filtered.txt, are at "
+        "https://github.com/coreyker/dnn-mgr.",
+    ),
+    CatalogEntry(
+        name="fma_small",
+        description="Free Music Archive, small: 8,000 tracks of 30 s, 8 genres, split by artist",
+        licence="each track's own, in its metadata; metadata CC BY 4.0",
+        task="genres of music",
+        reader=read_fma_small,
+        url="https://github.com/mdeff/fma",
+        citation='M. Defferrard et al., "FMA: A Dataset For Music Analysis", ISMIR 2017',
+        # As its home page states them.
+        archives=(
+            Archive(
+                "https://os.unil.cloud.switch.ch/fma/fma_metadata.zip", "sha1:f0df49ffe5f2a6008d7dc83c6915b31835dfe733"
+            ),
+            Archive(
+                "https://os.unil.cloud.switch.ch/fma/fma_small.zip", "sha1:ade154f733639d52e35e32f5593efe5be76c6d70"
+            ),
+        ),
+    ),
+    CatalogEntry(
+        name="fsd50k",
+        description="FSD50K: 51,197 clips of Freesound, 200 classes, several a clip",
+        licence="CC BY 4.0",
+        task="sound events",
+        reader=None,
+        url="https://zenodo.org/records/4060432",
+        citation='E. Fonseca et al., "FSD50K: An Open Dataset of Human-Labeled Sound Events", 2022',
+        by_hand="Download it from its home page.",
+        refusal="its clips have several labels each, and here a clip has one; list the clips that have a single label "
+        "in a CSV and set data.dataset (--dataset) to 'manifest'.",
+    ),
+    CatalogEntry(
+        name="synthetic",
+        description="Built in: 400 sounds of 1 s made by signal processing, 10 classes, 5 folds",
+        licence="CC0 1.0",
+        task="kinds of sound",
+        reader=_read_synthetic,
         needs_data_dir=False,
     ),
 ):
