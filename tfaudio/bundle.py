@@ -46,10 +46,12 @@ SPLIT, WEIGHTS, HISTORY, SKIPPED, METRICS = (
     "metrics.json",
 )
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+# Of a cross-validation: what its runs have in common, and, of a nested one, the runs that its choices were made by.
+SHARED_CONFIG, CANDIDATES = "shared_config.json", "candidates"
 PREDICTIONS, RESULT = "predictions.csv", "result.json"
 _FILES = (
     *(CONFIG, LABELS, NORMALIZATION, SPLIT, WEIGHTS, HISTORY, SKIPPED, METRICS, PREDICTIONS, RESULT),
-    *("metrics.txt", "confusion.csv", "confusion.png"),
+    *("metrics.txt", "confusion.csv", "confusion.png", SHARED_CONFIG),
 )
 _SPLIT_KEYS = {"fingerprint": str, "rule": str, "train": list, "validation": list, "test": list}
 
@@ -118,15 +120,16 @@ def clear(path: Path) -> None:
     """
     for name in _FILES:
         (path / name).unlink(missing_ok=True)
-    for name in (CHECKPOINTS, TENSORBOARD):
+    for name in (CHECKPOINTS, TENSORBOARD, CANDIDATES):
         shutil.rmtree(path / name, ignore_errors=True)
     for fold in fold_folders(path):
         clear(fold)
 
 
 def fold_folders(path: Path) -> list[Path]:
-    """Returns the run folders of the folds inside the folder of a cross-validation, by name."""
-    return sorted(file.parent for file in path.glob(f"fold_*/{CONFIG}"))
+    """Returns the run folders of the folds, groups and seeds inside the folder of a cross-validation, by name."""
+    kinds = ("fold", "group", "seed")
+    return sorted(file.parent for kind in kinds for file in path.glob(f"{kind}_*/{CONFIG}"))
 
 
 def read_config(path: Path) -> RunConfig:

@@ -23,6 +23,8 @@ from tfaudio.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from tfaudio.errors import TfaudioError
 
 _BLOCK_FRAMES = 65_536
+# A recording up to this long is read in one piece: soundfile seeks after each read, which in a FLAC decodes anew.
+_WHOLE_FRAMES = 2**22
 _ALIGNMENT = 64  # bytes; TensorFlow takes over an array that begins at a multiple, and copies any other
 _UNKNOWN_SIZE = 0xFFFFFFFF  # what programs that write into a pipe put where the length belongs
 _UNKNOWN_FRAMES = 2**62  # libsndfile's answer for a FLAC without a length is above
@@ -46,7 +48,9 @@ def read_bytes(contents: bytes, name: str) -> tuple[npt.NDArray[np.float32], int
       DecodeError: if it is empty, not audio, truncated, without samples, or holds NaN or infinite samples.
     """
     with open_recording(io.BytesIO(contents), name) as sound:
-        blocks = list(mono_blocks(sound, name))
+        blocks = list(mono_blocks(sound, name, block_frames=_WHOLE_FRAMES))
+        if len(blocks) == 1:
+            return blocks[0], sound.samplerate
         return np.concatenate(blocks, out=_aligned(sum(map(len, blocks)))), sound.samplerate
 
 
@@ -124,22 +128,28 @@ def promised_frames(sound: soundfile.SoundFile) -> int | None:
     return sound.frames if sound.frames < _UNKNOWN_FRAMES else None
 
 
-def mono_blocks(sound: soundfile.SoundFile, name: str) -> Iterator[npt.NDArray[np.float32]]:
+def mono_blocks(
+    sound: soundfile.SoundFile, name: str, *, block_frames: int = _BLOCK_FRAMES
+) -> Iterator[npt.NDArray[np.float32]]:
     """Yields a recording in blocks, float32 [n], channels mixed down by their mean.
+
+    Args:
+      sound: as `open_recording` gives it.
+      name: what messages call it.
+      block_frames: n at most.
 
     Raises:
       DecodeError: if it turns out to be damaged, truncated, or to hold NaN or infinite samples.
     """
     # In blocks, since the number of frames that a header states may be unknown, or damage.
-    decoded = 0
-    while True:
+    decoded, promised = 0, promised_frames(sound)
+    while promised is None or decoded < promised:
+        frames = _BLOCK_FRAMES if promised is None else min(block_frames, promised - decoded)
         try:
-            block = sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
+            block = sound.read(out=_aligned(frames * sound.channels).reshape(frames, sound.channels))
         except soundfile.LibsndfileError as error:
             reason = error.error_string.strip().rstrip(".")
-            raise DecodeError(
-                f"{name} is truncated or damaged: after {decoded} samples, libsndfile says '{reason}'; copy it again."
-            ) from error
+            raise DecodeError(f"{name} is truncated or damaged: libsndfile says '{reason}'; copy it again.") from error
         if len(block) == 0:
             break
         decoded += len(block)
@@ -150,7 +160,6 @@ def mono_blocks(sound: soundfile.SoundFile, name: str) -> Iterator[npt.NDArray[n
         raise DecodeError(f"{name} holds no samples; leave it out or record it again.")
     # An MP3 header counts whole frames with the encoder's padding, which players may leave out.
     tolerance = 2 * 1152 if sound.format in ("MP3", "MPEG") else 0
-    promised = promised_frames(sound)
     if promised is not None and decoded + tolerance < promised:
         raise DecodeError(f"{name} {_truncated(promised, decoded)}.")
 

@@ -118,7 +118,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         clips = sum(report.clips for report in reports.values())
         record = result_record(
             dataset=spec.name,
-            protocol=protocol_of(spec, by_fold=config.data.test_fold is not None),
+            protocol=protocol_of(config, spec),
             model=config.model.name,
             accuracy=accuracies["keras"],
             interval=wilson_interval(round(accuracies["keras"] * clips), clips),
@@ -139,10 +139,12 @@ def _export(
     import numpy as np
 
     from tfaudio.bundle import load_bundle, read_split
-    from tfaudio.data.labelled import read_labelled_data, split_of
+    from tfaudio.data.catalog import read_dataset
+    from tfaudio.data.labelled import read_labelled_data
     from tfaudio.data.pipeline import Pipeline
     from tfaudio.data.split import Split
     from tfaudio.export.artifact import export_run
+    from tfaudio.training.parts import parts_of
 
     bundle = load_bundle(run_dir)
     if flag_values.data_dir:
@@ -155,8 +157,11 @@ def _export(
         return (*(split.train[index] for index in chosen), *split.test)
 
     fingerprint = read_split(run_dir)["fingerprint"]
-    data = read_labelled_data(bundle.config, clips=wanted, expect_fingerprint=fingerprint)
-    split = split_of(bundle.config, data.spec)
+    spec = read_dataset(bundle.config.data)
+    data = read_labelled_data(
+        bundle.config, clips=lambda _: wanted(parts_of(bundle.config, spec)), expect_fingerprint=fingerprint
+    )
+    split = parts_of(bundle.config, data.spec)
     for skipped in data.skipped_of((*split.train, *split.test)):
         print(f"{run_dir.name}: not used: {skipped.path}: {skipped.reason}", file=sys.stderr)
     targets = data.targets(bundle.labels)

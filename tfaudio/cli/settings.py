@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from tfaudio.bundle import FORMAT_VERSION, fold_folders, is_run_folder, read_config, settings_of
+from tfaudio.bundle import FORMAT_VERSION, SHARED_CONFIG, fold_folders, is_run_folder, read_config, settings_of
 from tfaudio.cli import UsageError
 from tfaudio.config import RunConfig
 from tfaudio.errors import TfaudioError
@@ -32,6 +33,7 @@ _SETTINGS = {
     "sample_rate": "front_end.sample_rate",
     "engine": "data.engine",
     "strict": "data.strict",
+    "shuffle_labels": "training.shuffle_labels",
 }
 
 
@@ -58,6 +60,12 @@ def define_settings(flag_values: flags.FlagValues) -> None:
     kind(flags.DEFINE_string, "engine", "Decoding: auto, graph (no Python in the pipeline) or soundfile.")
     kind(flags.DEFINE_boolean, "strict", "Stop at the first recording that cannot be used.")
     kind(
+        flags.DEFINE_boolean,
+        "shuffle_labels",
+        "A control: train on shuffled labels. The accuracy must fall to that of a guess, or test recordings leak into "
+        "training.",
+    )
+    kind(
         flags.DEFINE_string,
         "config",
         "JSON file of settings, as a run folder's config.json. What neither it nor a flag sets comes from the recipe "
@@ -80,13 +88,28 @@ def assignments(flag_values: flags.FlagValues) -> dict[str, Any]:
     Raises:
       UsageError: if one has not the form section.name=value.
     """
-    chosen: dict[str, Any] = {}
-    for assignment in flag_values.set:
-        key, equals, text = assignment.partition("=")
-        if not equals:
-            raise UsageError(f"--set={assignment} needs the form --set=section.name=value.")
-        chosen[key.strip()] = _parse_value(text)
-    return chosen
+    return dict(_assignment("set", text) for text in flag_values.set)
+
+
+def parse_candidate(text: str) -> dict[str, Any]:
+    """Returns the settings of one --candidate, as dotted keys and values; none of an empty one.
+
+    Raises:
+      UsageError: if it has not the form section.name=value,section.name=value.
+
+    >>> parse_candidate('model.options={"filters": [8, 16]},training.epochs=3')
+    {'model.options': {'filters': [8, 16]}, 'training.epochs': 3}
+    """
+    # A comma inside a list or an object is not followed by the name of a setting and an equals sign.
+    parts = re.split(r",(?=\s*\w+(?:\.\w+)+\s*=)", text) if text.strip() else []
+    return dict(_assignment("candidate", part) for part in parts)
+
+
+def _assignment(flag: str, text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--{flag}={text} needs the form --{flag}=section.name=value.")
+    return key.strip(), _parse_value(value)
 
 
 def settings_from(flag_values: flags.FlagValues) -> RunConfig:
@@ -119,6 +142,8 @@ def _of_stopped_run(flag_values: flags.FlagValues) -> RunConfig | None:
     run_dir = Path(flag_values.output_dir)
     if is_run_folder(run_dir):
         return read_config(run_dir)
+    if (run_dir / SHARED_CONFIG).is_file():
+        return RunConfig().override(settings_in_file(str(run_dir / SHARED_CONFIG)))
     folds = fold_folders(run_dir)
     if folds:
         return read_config(folds[0]).override({"data.test_fold": None})  # --folds gives it

@@ -1,34 +1,63 @@
-"""`tfaudio train`: one run, or one a fold."""
+"""`tfaudio train`: one run, or those of a protocol: one a fold or group, and a seed."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
-from tfaudio.cli.settings import define_settings, settings_from
-from tfaudio.config import RunConfig
+from tfaudio.cli.settings import define_settings, parse_candidate, settings_from
 from tfaudio.errors import TfaudioError
 from tfaudio.files import check_can_write, make_writable_folder, refuse_existing, write_json
+
+if TYPE_CHECKING:
+    from tfaudio.config import RunConfig
+    from tfaudio.data.labelled import LabelledData
+    from tfaudio.data.spec import DatasetSpec
+    from tfaudio.evaluation.plan import Choice, PlannedRun
+    from tfaudio.evaluation.protocol import FoldResult
 
 USAGE = """tfaudio train --dataset=folder --data_dir=DIR --output_dir=RUN [flags]
 
 Trains a classifier on labelled recordings (DIR holds one subfolder a class), scores it on held-out ones, and writes
-all that the other commands need into the run folder.
+all that the other commands need into the run folder. With several folds, groups or seeds, the folder holds a run folder
+for each of them, and --resume trains those that are missing.
 
   tfaudio train --dataset=folder --data_dir=birds --output_dir=runs/birds
-  tfaudio train --dataset=esc10 --data_dir=ESC-10 --model=cnn --folds=all --output_dir=runs/esc10
+  tfaudio train --dataset=esc10 --data_dir=ESC-10 --model=cnn --folds=all --seeds=0,1,2 --output_dir=runs/esc10
+  tfaudio train --dataset=fsdd --data_dir=FSDD --protocol=leave_one_group_out --output_dir=runs/new_speakers
+  tfaudio train --dataset=esc10 --data_dir=ESC-10 --protocol=nested --output_dir=runs/nested \\
+      --candidate=augment.mixup_alpha=0 --candidate=augment.mixup_alpha=1,training.weight_decay=0.3
 """
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the command's flags."""
     flags.DEFINE_string("output_dir", None, "Run folder to write.", flag_values=flag_values)
+    flags.DEFINE_enum(
+        "protocol",
+        None,
+        ["folds", "leave_one_group_out", "nested"],
+        "How the test set is found, where neither the data set nor --folds is to decide it. `folds`: each official fold "
+        "by a model that was trained on the others. `leave_one_group_out`: each group (a speaker, a source) likewise. "
+        "`nested`: as `folds`, and what --candidate gives is chosen for each fold without it.",
+        flag_values=flag_values,
+    )
     flags.DEFINE_string(
         "folds", None, "Official fold to test on, several (1,3), or `all` of them.", flag_values=flag_values
+    )
+    flags.DEFINE_string(
+        "seeds", None, "Train once a seed (0,1,2) and take the mean; --seed is for one.", flag_values=flag_values
+    )
+    flags.DEFINE_multi_string(
+        "candidate",
+        [],
+        "With --protocol=nested: settings to choose among, as section.name=value,section.name=value; given once for each "
+        "candidate. The first of equals is taken; an empty one is the settings as they are.",
+        flag_values=flag_values,
     )
     define_settings(flag_values)
     flags.DEFINE_string("json", None, "Also write the result, with how it came about, here.", flag_values=flag_values)
@@ -41,9 +70,10 @@ def define_flags(flag_values: flags.FlagValues) -> None:
 def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     """Trains, scores and reports."""
     refuse_arguments(arguments)
-    if flag_values.resume and flag_values.overwrite:
-        raise UsageError("--resume and --overwrite exclude each other.")
+    _check_flags(flag_values)
     started = time.monotonic()
+    candidates = [parse_candidate(text) for text in flag_values.candidate]
+    seeds = [] if flag_values.seeds is None else _numbers("seeds", flag_values.seeds)
     config = settings_from(flag_values)
     output_dir = Path(flag_values.output_dir)
     if not flag_values.resume:
@@ -51,109 +81,186 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
 
-    from tfaudio.bundle import PREDICTIONS, RESULT, clear, is_run_folder
+    from tfaudio.bundle import RESULT, SHARED_CONFIG, clear, fold_folders, is_run_folder
     from tfaudio.data.catalog import read_dataset
+    from tfaudio.evaluation.plan import Choice, check_known_runs, plan_candidates, plan_runs
+    from tfaudio.evaluation.protocol import protocol_of
 
     spec = read_dataset(config.data)
-    folds = _folds(flag_values.folds, spec.folds)
+    by_group = flag_values.protocol == "leave_one_group_out"
+    runs = plan_runs(config, spec, folds=_folds(flag_values, spec.folds), by_group=by_group, seeds=seeds)
+    # Several seeds of a fold share one choice, made with the first of them.
+    tried = {run.fold: plan_candidates(run, candidates, spec) for run in reversed(runs)} if candidates else {}
     if flag_values.resume:
-        _check_same_shape(output_dir, single=len(folds) < 2)
+        standing = [""] if is_run_folder(output_dir) else [folder.name for folder in fold_folders(output_dir)]
+        check_known_runs(runs, standing)
 
     load_tensorflow()
-    from tfaudio.data.labelled import read_labelled_data, split_of
-    from tfaudio.evaluation.evaluate import evaluate
-    from tfaudio.evaluation.protocol import FoldResult, protocol_of, result_record, summarize_folds
-    from tfaudio.evaluation.report import metrics_table, write_report
-    from tfaudio.training.trainer import check_settings, train
+    from tfaudio.data.labelled import read_labelled_data
+    from tfaudio.training.parts import parts_of
+    from tfaudio.training.trainer import check_settings
 
-    check_settings(config, len(spec.labels))  # a mistake is found before hours of decoding
-    configs: dict[int | None, RunConfig] = {None: config}
-    if folds:
-        configs = {fold: config.override({"data.test_fold": fold}) for fold in folds}
-    for run_config in configs.values():
-        split_of(run_config, spec)  # an unknown fold is found now, not after the folds before it
+    for run in next(iter(tried.values()), runs[:1]):
+        check_settings(run.config, len(spec.labels))  # a mistake is found before hours of decoding
+    for run in (*runs, *(run for of_fold in tried.values() for run in of_fold)):
+        parts_of(run.config, spec)  # an unknown fold is found now, not after the folds before it
     make_writable_folder(output_dir)
     data = read_labelled_data(config)
     if not flag_values.resume:
         clear(output_dir)
+    if runs[0].folder:
+        write_json(output_dir / SHARED_CONFIG, config.to_dict())
+    choices: dict[str, Choice] = {}
     results = []
-    for run_config in configs.values():
-        fold = run_config.data.test_fold
-        run_dir = output_dir / f"fold_{fold}" if len(folds) > 1 else output_dir
-        bundle = train(
-            run_config,
-            run_dir,
-            data=data,
-            overwrite=flag_values.overwrite,
-            resume=flag_values.resume and is_run_folder(run_dir),
-            tensorboard=flag_values.tensorboard,
-        )
-        evaluation = evaluate(bundle, data=data)
-        title = f"{spec.name}, {config.model.name}" + ("" if fold is None else f", fold {fold}")
-        write_report(run_dir, evaluation.metrics, title=title)
-        evaluation.write_predictions(run_dir / PREDICTIONS, bundle)
-        print(metrics_table(evaluation.metrics, title=title), flush=True)
-        results.append(FoldResult(str(fold or "test"), evaluation.correct, seed=config.training.seed))
+    for run in runs:
+        if candidates:
+            if run.fold not in choices:
+                scored = [_train(candidate, output_dir, data, flag_values) for candidate in tried[run.fold]]
+                choices[run.fold] = Choice(run.fold, scored[0].fold, tuple(result.accuracy for result in scored))
+                print(_choice_line(choices[run.fold], flag_values.candidate), flush=True)
+            run = run.with_settings(candidates[choices[run.fold].chosen])
+        results.append(_train(run, output_dir, data, flag_values))
+    protocol = "nested" if candidates else protocol_of(runs[0].config, spec)
+    seconds = time.monotonic() - started
+    record = _record(config, spec, results, protocol, candidates=candidates, choices=choices, seconds=seconds)
+    write_json(output_dir / RESULT, record)
+    if flag_values.json:
+        write_json(flag_values.json, record)
+    print(_summary_line(record))
+    print(f"run folder: {output_dir}")
+    return 0
+
+
+def _train(run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: flags.FlagValues) -> FoldResult:
+    """Trains one run, unless --resume finds that it is done, scores it and writes its report."""
+    from tfaudio.bundle import PREDICTIONS, is_run_folder
+    from tfaudio.evaluation.evaluate import evaluate
+    from tfaudio.evaluation.protocol import FoldResult
+    from tfaudio.evaluation.report import metrics_table, write_report
+    from tfaudio.training.trainer import train
+
+    run_dir = output_dir / run.folder
+    bundle = train(
+        run.config,
+        run_dir,
+        data=data,
+        overwrite=flag_values.overwrite,
+        resume=flag_values.resume and is_run_folder(run_dir),
+        tensorboard=flag_values.tensorboard,
+    )
+    evaluation = evaluate(bundle, data=data)
+    title = ", ".join(filter(None, (data.spec.name, run.config.model.name, run.title)))
+    write_report(run_dir, evaluation.metrics, title=title)
+    evaluation.write_predictions(run_dir / PREDICTIONS, bundle)
+    print(metrics_table(evaluation.metrics, title=title), flush=True)
+    support = {row["label"]: row["support"] for row in evaluation.metrics.per_class}
+    return FoldResult(run.fold, evaluation.correct, seed=run.config.training.seed, details={"support": support})
+
+
+def _record(
+    config: RunConfig,
+    spec: DatasetSpec,
+    results: list[FoldResult],
+    protocol: str,
+    *,
+    candidates: list[dict[str, Any]],
+    choices: dict[str, Choice],
+    seconds: float,
+) -> dict[str, Any]:
+    from tfaudio.evaluation.protocol import best_guess, result_record, summarize_folds
+
     summary = summarize_folds(results)
-    record = result_record(
+    extra = {
+        "mean_over_folds": summary["mean"],
+        "standard_deviation_over_folds": summary["standard_deviation"],
+        "accuracy_per_fold": summary["accuracy_per_fold"],
+        "accuracy_per_seed": summary["accuracy_per_seed"],
+        "standard_deviation_over_seeds": summary["standard_deviation_over_seeds"],
+        "chosen_epoch": "lowest validation loss" if config.data.validation_fraction else "last",
+        "chosen_settings": "none by this command: they were given",
+    }
+    if choices:
+        extra["chosen_settings"] = (
+            "by the accuracy on one training fold, of models that saw neither it nor the test fold"
+        )
+        extra["candidates"] = candidates
+        extra["choices"] = {fold: choice.to_dict() for fold, choice in choices.items()}
+    if config.training.shuffle_labels:
+        extra["control"] = {"test_sets": protocol, "guess": best_guess(results)}
+        protocol = "shuffled_labels"
+    return result_record(
         dataset=spec.name,
-        protocol=protocol_of(spec, by_fold=fold is not None),
+        protocol=protocol,
         model=config.model.name,
         accuracy=summary["pooled"],
         interval=summary["interval"],
         seeds=summary["seeds"],
         command=command_line(),
-        duration_seconds=round(time.monotonic() - started, 1),
+        duration_seconds=round(seconds, 1),
         num_clips=summary["num_clips"],
-        extra={
-            "mean_over_folds": summary["mean"],
-            "standard_deviation_over_folds": summary["standard_deviation"],
-            "accuracy_per_fold": summary["accuracy_per_fold"],
-            "chosen_epoch": "lowest validation loss" if config.data.validation_fraction else "last",
-            "fingerprint": spec.fingerprint(),
-            "config": config.to_dict(),
-        },
+        extra={**extra, "fingerprint": spec.fingerprint(), "config": config.to_dict()},
     )
-    write_json(output_dir / RESULT, record)
-    if flag_values.json:
-        write_json(flag_values.json, record)
-    print(_summary_line(summary, len(folds)))
-    print(f"run folder: {output_dir}")
-    return 0
 
 
-def _check_same_shape(output_dir: Path, *, single: bool) -> None:
-    """Refuses to resume a single run as one of several folds, or the other way round."""
-    from tfaudio.bundle import fold_folders, is_run_folder
+def _check_flags(flag_values: flags.FlagValues) -> None:
+    """Refuses flags that contradict each other."""
+    nested = flag_values.protocol == "nested"
+    if flag_values.resume and flag_values.overwrite:
+        raise UsageError("--resume and --overwrite exclude each other.")
+    if flag_values.seeds is not None and flag_values.seed is not None:
+        raise UsageError("--seeds and --seed exclude each other.")
+    if flag_values.protocol == "leave_one_group_out" and flag_values.folds is not None:
+        raise UsageError("--protocol=leave_one_group_out tests on groups, so --folds has no place beside it.")
+    if nested and len(flag_values.candidate) < 2:
+        raise UsageError("--protocol=nested chooses among settings: give --candidate at least twice.")
+    if flag_values.candidate and not nested:
+        raise UsageError("--candidate needs --protocol=nested, which alone chooses without the test fold.")
 
-    if single and fold_folders(output_dir):
-        raise TfaudioError(f"{output_dir} holds the folds of a cross-validation; resume it with the same --folds.")
-    if not single and is_run_folder(output_dir):
-        raise TfaudioError(
-            f"{output_dir} holds a single run; resume it with the --folds it had, or name another folder."
-        )
 
-
-def _folds(text: str | None, known: tuple[int, ...]) -> list[int]:
+def _folds(flag_values: flags.FlagValues, known: tuple[int, ...]) -> list[int]:
+    """The official folds to test on; none where something else makes the test set."""
+    text = flag_values.folds
+    if text is None and flag_values.protocol in ("folds", "nested"):
+        text = "all"
     if text is None:
         return []
     if not known:
-        raise TfaudioError(f"--folds={text}: this data set has no official folds; leave the flag out.")
+        flag = f"--folds={text}" if flag_values.folds else f"--protocol={flag_values.protocol}"
+        raise TfaudioError(f"{flag}: this data set has no official folds; leave the flag out.")
     if text == "all":
         return list(known)
+    return _numbers("folds", text)
+
+
+def _numbers(flag: str, text: str) -> list[int]:
     try:
         return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
-        raise UsageError(f"--folds={text} must be `all` or numbers such as 1 or 1,3.") from None
+        choice = "`all` or " if flag == "folds" else ""
+        raise UsageError(f"--{flag}={text} must be {choice}numbers such as 1 or 1,3.") from None
 
 
-def _summary_line(summary: dict[str, Any], num_folds: int) -> str:
-    low, high = summary["interval"]
-    text = (
-        f"accuracy {summary['mean']:.1%}, 95 % interval {low:.1%} to {high:.1%} over {summary['num_clips']} recordings"
+def _choice_line(choice: Choice, candidates: list[str]) -> str:
+    tried = ", ".join(
+        f"{text or 'as given'} {accuracy:.1%}" for text, accuracy in zip(candidates, choice.accuracies, strict=True)
     )
-    if num_folds > 1:
-        text += (
-            f"; mean of {num_folds} folds {summary['mean']:.1%}, standard deviation {summary['standard_deviation']:.1%}"
-        )
+    taken = candidates[choice.chosen] or "as given"
+    return f"fold {choice.fold}: chosen on fold {choice.chosen_on}: {taken} (of {tried})\n"
+
+
+def _summary_line(record: dict[str, Any]) -> str:
+    low, high = record["interval"]
+    text = (
+        f"accuracy {record['mean_over_folds']:.1%}, 95 % interval {low:.1%} to {high:.1%} over {record['num_clips']} "
+        "recordings"
+    )
+    if (count := len(record["accuracy_per_fold"])) > 1:
+        deviation = record["standard_deviation_over_folds"]
+        text += f"; mean of {count} folds {record['mean_over_folds']:.1%}, standard deviation {deviation:.1%}"
+    if (count := len(record["seeds"])) > 1:
+        text += f"; {count} seeds, standard deviation between them {record['standard_deviation_over_seeds']:.1%}"
+    if "control" in record:
+        guess = record["control"]["guess"]
+        verdict = "as it should be" if low <= guess else "ABOVE IT: something of the test recordings is in training"
+        text += f"\ncontrol: labels were shuffled; a guess is right in {guess:.1%}, and the accuracy is {verdict}"
     return text

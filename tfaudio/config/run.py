@@ -28,6 +28,8 @@ class DataConfig(Config):
       validation_fraction: share of the training groups held out for early stopping and the best
         checkpoint, by a hash of the group; 0 trains on all and keeps the last epoch.
       test_fold: the official fold to test on; None uses the data set's split column, or else test_fraction.
+      test_group: the group (a speaker, a source) to test on, with all others to train on; takes the place of test_fold.
+      left_out_fold: official fold that takes no part at all, for choices that must not know it.
       test_fraction: share of the groups held out for testing where the data set has no official split.
       strict: stop at the first recording that cannot be used, instead of skipping and listing it.
       memory_gigabytes: decoded waveforms are kept in memory up to this size; beyond it they are decoded
@@ -42,6 +44,8 @@ class DataConfig(Config):
     engine: Literal["auto", "graph", "soundfile"] = "auto"
     validation_fraction: float = 0.0
     test_fold: int | None = None
+    test_group: str | None = None
+    left_out_fold: int | None = None
     test_fraction: float = 0.2
     strict: bool = False
     memory_gigabytes: float = 4.0
@@ -52,6 +56,14 @@ class DataConfig(Config):
         check(
             0 <= self.validation_fraction < 1,
             f"data.validation_fraction must be in [0, 1), not {self.validation_fraction}.",
+        )
+        check(
+            self.test_fold is None or self.test_group is None,
+            "data.test_fold and data.test_group exclude each other; set one of them.",
+        )
+        check(
+            self.left_out_fold is None or self.left_out_fold != self.test_fold,
+            f"data.left_out_fold and data.test_fold are both {self.test_fold}; a fold that takes no part is not tested.",
         )
         check(0 < self.test_fraction < 1, f"data.test_fraction must be in (0, 1), not {self.test_fraction}.")
         check_range("data.memory_gigabytes", self.memory_gigabytes, 0, 1_000_000)
@@ -90,6 +102,8 @@ class TrainingConfig(Config):
       strategy: where to train: "auto" takes all GPUs, or the CPU where there is none.
       mixed_precision: compute in float16 on GPU, bfloat16 on TPU.
       seed: every random choice follows from it.
+      shuffle_labels: a control: recordings keep their sounds and get each other's labels, so that what is learnt must
+        be worth no more than a guess on the test recordings.
     """
 
     section: ClassVar[str] = "training"
@@ -105,6 +119,7 @@ class TrainingConfig(Config):
     strategy: Literal["auto", "cpu", "mirrored", "multi_worker", "tpu"] = "auto"
     mixed_precision: bool = False
     seed: int = 0
+    shuffle_labels: bool = False
 
     def check(self) -> None:
         check_range("training.epochs", self.epochs, 1, _MOST_STEPS)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import keras
 import numpy as np
+from tqdm import tqdm
 
-from tfaudio.bundle import Bundle, load_bundle, read_split, write_csv
-from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
+from tfaudio.bundle import Bundle, fold_folders, is_run_folder, load_bundle, read_config, read_split, write_csv
+from tfaudio.data.catalog import read_dataset
+from tfaudio.data.labelled import LabelledData, read_labelled_data
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.data.recordings import Recordings
-from tfaudio.data.spec import Clip, Skipped
+from tfaudio.data.spec import Clip, DatasetSpec, Skipped
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.metrics import Metrics, compute_metrics
 from tfaudio.models.classifier import with_scores
+from tfaudio.training.parts import parts_of
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,45 @@ class Evaluation:
         """Writes one row a recording: where it is, what it is, what was heard and how surely."""
         names = bundle.labels.names
         rows = [
-            [clip.path, clip.label, names[int(scores.argmax())], f"{scores.max():.4f}"]
+            [clip.path, clip.label, names[int(scores.argmax())], f"{scores.max():.4f}", clip.start, clip.end]
             for clip, scores in zip(self.clips, self.scores, strict=True)
         ]
-        write_csv(path, ["path", "label", "predicted", "score"], rows)
+        write_csv(path, ["path", "label", "predicted", "score", "start", "end"], rows)
+
+
+def run_folders(path: Path) -> list[Path]:
+    """Returns a run folder as it is, or those of a cross-validation's folder.
+
+    Raises:
+      TfaudioError: if it is neither, or a run's settings cannot be read.
+    """
+    found = [] if is_run_folder(path) else fold_folders(path)
+    for folder in found or [path]:
+        read_config(folder)
+    return found or [path]
+
+
+def read_part(
+    bundle: Bundle, part: Literal["train", "validation", "test"], *, progress: bool = True
+) -> tuple[LabelledData, np.ndarray]:
+    """Reads the recordings of one part of a run's data, as it was split in training.
+
+    Returns:
+      the data set, of which only that part is decoded; the indices of the part's usable recordings, int64 [n].
+
+    Raises:
+      TfaudioError: if the data cannot be read, or have changed since training.
+    """
+    config = bundle.config
+
+    def clips_of(spec: DatasetSpec) -> tuple[Clip, ...]:
+        clips: tuple[Clip, ...] = getattr(parts_of(config, spec), part)
+        return clips
+
+    spec = read_dataset(config.data)
+    fingerprint = read_split(bundle.path)["fingerprint"]
+    data = read_labelled_data(config, clips=lambda _: clips_of(spec), expect_fingerprint=fingerprint, progress=progress)
+    return data, data.recordings.select(clips_of(data.spec))
 
 
 def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, progress: bool = True) -> Evaluation:
@@ -62,23 +102,41 @@ def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, prog
     """
     bundle = run if isinstance(run, Bundle) else load_bundle(run)
     if data is None:
-        fingerprint = read_split(bundle.path)["fingerprint"]
-        data = read_labelled_data(
-            bundle.config, clips=lambda split: split.test, expect_fingerprint=fingerprint, progress=progress
-        )
-    test = split_of(bundle.config, data.spec).test
-    indices = data.recordings.select(test)
+        data, indices = read_part(bundle, "test", progress=progress)
+    else:
+        indices = data.recordings.select(parts_of(bundle.config, data.spec).test)
     if not len(indices):
         raise TfaudioError("None of the test recordings can be used; mend them, or change the split.")
     targets = data.targets(bundle.labels)[indices]
     scores = score_clips(bundle, data.recordings, indices)
     clips = tuple(data.recordings.clips[index] for index in indices)
     metrics = compute_metrics(targets, scores, bundle.labels)
-    return Evaluation(metrics, clips, targets, scores, data.skipped_of(test))
+    skipped = data.skipped_of(parts_of(bundle.config, data.spec).test)
+    return Evaluation(metrics, clips, targets, scores, skipped)
 
 
-def score_clips(bundle: Bundle, recordings: Recordings, indices: np.ndarray) -> np.ndarray:
+def score_clips(
+    bundle: Bundle, recordings: Recordings, indices: np.ndarray, *, progress: str | None = None
+) -> np.ndarray:
     """Scores recordings whole: the mean over the windows of each, as the device does it.
+
+    Args:
+      bundle: the trained run.
+      recordings: at the run's sample rate.
+      indices: which of them, int64 [n].
+      progress: what a bar is called; None shows none.
+
+    Returns:
+      float32 [n, classes].
+    """
+    outputs, positions = _predict(with_scores(bundle.classifier), bundle, recordings, indices, progress)
+    total = np.zeros((len(indices), len(bundle.labels)), np.float64)
+    np.add.at(total, positions, outputs)
+    return (total / np.bincount(positions, minlength=len(indices))[:, None]).astype(np.float32)
+
+
+def window_logits(bundle: Bundle, recordings: Recordings, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what the classifier says of each window before it is made a score.
 
     Args:
       bundle: the trained run.
@@ -86,14 +144,21 @@ def score_clips(bundle: Bundle, recordings: Recordings, indices: np.ndarray) -> 
       indices: which of them, int64 [n].
 
     Returns:
-      float32 [n, classes].
+      logits float32 [windows, classes]; which of the n recordings each window is of, int64 [windows].
     """
+    return _predict(bundle.classifier, bundle, recordings, indices, None)
+
+
+def _predict(
+    model: keras.Model, bundle: Bundle, recordings: Recordings, indices: np.ndarray, progress: str | None
+) -> tuple[np.ndarray, np.ndarray]:
     unused_targets = np.zeros(len(recordings.clips), np.int64)
     pipeline = Pipeline(recordings, unused_targets, len(bundle.labels), bundle.config, bundle.normalization)
-    scorer = with_scores(bundle.classifier)
-    total = np.zeros((len(indices), len(bundle.labels)), np.float64)
-    count = np.zeros(len(indices), np.int64)
-    for inputs, positions in pipeline.evaluation(indices):
-        np.add.at(total, positions.numpy(), scorer.predict_on_batch(inputs))
-        np.add.at(count, positions.numpy(), 1)
-    return (total / count[:, None]).astype(np.float32)
+    outputs, positions = [], []
+    bar = tqdm(total=len(indices), desc=progress, unit="clip", disable=None if progress else True, leave=False)
+    with bar:
+        for inputs, position in pipeline.evaluation(indices):
+            outputs.append(model.predict_on_batch(inputs))
+            positions.append(position.numpy())
+            bar.update(int(positions[-1][-1]) + 1 - bar.n)
+    return np.concatenate(outputs), np.concatenate(positions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import tfaudio
+from tfaudio.config import RunConfig
 from tfaudio.data.spec import DatasetSpec
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.metrics import bootstrap_interval, wilson_interval
@@ -20,8 +22,9 @@ from tfaudio.registry import unknown_name_message
 
 # folds: each official fold tested by a model trained on the others. nested: the same, with every choice made
 # inside the training folds. official: one official training and test set. leave_one_group_out: each speaker or
-# source tested by a model that never heard it. hash: one test set by a hash of the group.
-PROTOCOLS = ("folds", "nested", "official", "leave_one_group_out", "hash")
+# source tested by a model that never heard it. hash: one test set by a hash of the group. shuffled_labels: a control by
+# any of them, whose models learnt labels that mean nothing.
+PROTOCOLS = ("folds", "nested", "official", "leave_one_group_out", "hash", "shuffled_labels")
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-io")
 
@@ -73,6 +76,8 @@ def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
       accuracy_per_fold: by name, in the order given.
       num_clips: number of distinct test clips.
       seeds: the seeds, sorted.
+      accuracy_per_seed: mean accuracy of the folds by seed, as text; of the seeds that all folds have.
+      standard_deviation_over_seeds: of these, with n - 1; None for fewer than two.
 
     Raises:
       TfaudioError: if there is no result, or the seeds of a fold do not cover the same clips.
@@ -94,6 +99,8 @@ def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
             )
         shares.append(np.mean(rows, axis=0))
     accuracies = [float(share.mean()) for share in shares]
+    common = sorted(set.intersection(*(set(of_seed) for of_seed in by_fold.values())))
+    by_seed = {str(seed): fmean(of_seed[seed].accuracy for of_seed in by_fold.values()) for seed in common}
     clips = np.concatenate(shares)
     return {
         "mean": fmean(accuracies),
@@ -103,7 +110,21 @@ def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
         "accuracy_per_fold": dict(zip(by_fold, accuracies, strict=True)),
         "num_clips": len(clips),
         "seeds": sorted({seed for of_seed in by_fold.values() for seed in of_seed}),
+        "accuracy_per_seed": by_seed,
+        "standard_deviation_over_seeds": stdev(by_seed.values()) if len(by_seed) > 1 else None,
     }
+
+
+def best_guess(results: Iterable[FoldResult]) -> float:
+    """Returns the accuracy of always naming the most frequent class: what knows nothing is not expected to exceed it.
+
+    Args:
+      results: whose details hold "support", the test clips of each class.
+    """
+    counts: Counter[str] = Counter()
+    for result in results:
+        counts.update(result.details["support"])
+    return max(counts.values()) / counts.total()
 
 
 def _interval(clips: np.ndarray) -> tuple[float, float]:
@@ -112,9 +133,11 @@ def _interval(clips: np.ndarray) -> tuple[float, float]:
     return bootstrap_interval(clips)
 
 
-def protocol_of(spec: DatasetSpec, *, by_fold: bool) -> str:
-    """Returns the name of the protocol by which `split_dataset` finds the test set."""
-    return "folds" if by_fold else "official" if spec.has_official_split else "hash"
+def protocol_of(config: RunConfig, spec: DatasetSpec) -> str:
+    """Returns the name of the protocol by which a run found its test set."""
+    if config.data.test_group is not None:
+        return "leave_one_group_out"
+    return "folds" if config.data.test_fold is not None else "official" if spec.has_official_split else "hash"
 
 
 def result_record(

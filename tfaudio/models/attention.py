@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from tfaudio.errors import TfaudioError
+from tfaudio.models.encoder import check_heads, encoder
 from tfaudio.models.layers import (
     AttentionPooling,
     SinusoidalPosition,
@@ -54,10 +54,7 @@ def attention(
     Transformers See Better (2021), https://arxiv.org/abs/2106.14881.
     """
     check_options("attention", dropout=dropout, width=width, depth=depth, heads=heads, stem_filters=stem_filters)
-    if width % (2 * heads):
-        raise TfaudioError(
-            f"model.options.width of 'attention' must be a multiple of 2 * heads ({2 * heads}), not {width}."
-        )
+    check_heads("attention", width, heads)
     inputs, x, mask = model_inputs(input_shape, masked=masked)
     x = layers.Reshape((-1, input_shape[1], 1))(x)
     x, mask = conv_unit(x, mask, filters=stem_filters, kernel=5, stride=2)
@@ -67,18 +64,7 @@ def attention(
     x = layers.Reshape((-1, x.shape[2] * x.shape[3]))(x)
     x = layers.Dense(width, name="patch_embedding")(x)  # [batch, frames/8, width]
     x = SinusoidalPosition(name="position")(x)
-    keys = None if mask is None else mask[:, None, :]  # every query sees the same keys: those that are audio
-    for index in range(depth):
-        y = layers.LayerNormalization(epsilon=1e-6)(x)
-        y, _ = layers.MultiHeadAttention(heads, width // heads, dropout=dropout, name=f"attention_{index}")(
-            y, y, attention_mask=keys, return_attention_scores=True
-        )
-        x = x + layers.Dropout(dropout)(y)
-        y = layers.LayerNormalization(epsilon=1e-6)(x)
-        y = layers.Dense(2 * width, activation="gelu")(y)
-        y = layers.Dense(width)(y)
-        x = x + layers.Dropout(dropout)(y)
-    x = layers.LayerNormalization(epsilon=1e-6)(x)
+    x = encoder(x, mask, depth=depth, heads=heads, hidden=2 * width, dropout=dropout, name="attention")
     pooled, _ = AttentionPooling(name="attention_pooling")(apply_mask(x, mask), mask)
     pooled = layers.Dropout(dropout)(pooled)
     logits = layers.Dense(num_classes, dtype="float32", name="logits")(pooled)

@@ -10,12 +10,15 @@ from tfaudio.models.layers import (
     Tensor,
     apply_mask,
     batch_norm,
-    check_causal,
+    check_flag,
     check_options,
+    check_width,
     depthwise,
     masked_mean,
     model_inputs,
+    normalized,
     pad_frames,
+    scaled,
 )
 from tfaudio.models.registry import MODELS
 
@@ -55,22 +58,21 @@ def bc_resnet(
     https://arxiv.org/abs/2106.04140.
     """
     check_options("bc_resnet", dropout=dropout, sub_bands=sub_bands)
-    check_causal("bc_resnet", causal)
-    if type(width) not in (int, float) or not 0.25 <= width <= 32:
-        raise TfaudioError(f"model.options.width of 'bc_resnet' must be a number from 0.25 to 32, not {width!r}.")
+    check_flag("bc_resnet", causal=causal)
+    check_width("bc_resnet", width, lowest=0.25, highest=32)
     if input_shape[1] < 8:
         raise TfaudioError(f"Model 'bc_resnet' needs 8 feature bins or more, not {input_shape[1]}; choose 'cnn'.")
     inputs, x, mask = model_inputs(input_shape, masked=masked)
     x = layers.Reshape((-1, input_shape[1], 1))(x)
     x = pad_frames(x, 2, 2, bins=(2, 2), causal=causal)
-    x = layers.Conv2D(_channels(16, width), 5, strides=(1, 2), use_bias=False, kernel_initializer="he_normal")(x)
-    x = apply_mask(layers.Activation("relu")(batch_norm(x, mask)), mask)
+    x = layers.Conv2D(scaled(16, width), 5, strides=(1, 2), use_bias=False, kernel_initializer="he_normal")(x)
+    x = normalized(x, mask)
     for blocks, channels, stride, dilation in _STAGES:
         for index in range(blocks):
             x = _block(
                 x,
                 mask,
-                channels=_channels(channels, width),
+                channels=scaled(channels, width),
                 stride=stride if index == 0 else 1,
                 dilation=dilation,
                 sub_bands=sub_bands,
@@ -78,15 +80,11 @@ def bc_resnet(
                 dropout=dropout,
             )
     x = depthwise(x, (5, 5), causal=causal)
-    x = layers.Conv2D(_channels(32, width), 1, use_bias=False, kernel_initializer="he_normal")(apply_mask(x, mask))
+    x = layers.Conv2D(scaled(32, width), 1, use_bias=False, kernel_initializer="he_normal")(apply_mask(x, mask))
     x = layers.Activation("relu")(batch_norm(x, mask))
     x = masked_mean(ops.mean(x, axis=2), mask)
     logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name="bc_resnet")
-
-
-def _channels(count: int, width: float) -> int:
-    return max(1, round(count * width))
 
 
 def _block(
@@ -105,7 +103,7 @@ def _block(
     y = x
     if not same:
         y = layers.Conv2D(channels, 1, use_bias=False, kernel_initializer="he_normal")(y)
-        y = apply_mask(layers.Activation("relu")(batch_norm(y, mask)), mask)
+        y = normalized(y, mask)
     y = depthwise(y, (1, 3))
     if stride > 1:  # Keras strides depthwise convolutions in both directions alike, so bins are dropped after
         y = y[:, :, ::stride]
@@ -113,7 +111,7 @@ def _block(
 
     z = ops.mean(along_bins, axis=2, keepdims=True)  # [batch, frames, 1, channels]
     z = depthwise(z, (3, 1), dilation=dilation, causal=causal)
-    z = apply_mask(layers.Activation("silu")(batch_norm(z, mask)), mask)
+    z = normalized(z, mask, "silu")
     z = layers.Conv2D(channels, 1, use_bias=False, kernel_initializer="he_normal")(z)
     z = layers.SpatialDropout2D(dropout)(z)
     total = along_bins + z  # over all bins again

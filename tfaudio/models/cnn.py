@@ -7,8 +7,16 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
-from tfaudio.errors import TfaudioError
-from tfaudio.models.layers import check_options, conv_unit, masked_max, masked_mean, max_pool, model_inputs
+from tfaudio.models.layers import (
+    HEADS,
+    check_choice,
+    check_filters,
+    check_share,
+    conv_unit,
+    max_pool,
+    model_inputs,
+    pool_frames,
+)
 from tfaudio.models.registry import MODELS
 
 
@@ -19,18 +27,20 @@ def cnn(
     num_classes: int,
     masked: bool = False,
     filters: Sequence[int] = (32, 64, 128, 192),
+    head: str = "mean_max",
     dropout: float = 0.2,
 ) -> keras.Model:
     """Builds the compact CNN.
 
     A 5x5 convolution of stride 2, then 3x3 convolutions, each after 2x2 max pooling; the mean
-    over bins, then mean plus maximum over frames, as in PANNs. About 0.32 M parameters.
+    over bins, then, unless `head` says otherwise, mean plus maximum over frames, as in PANNs. About 0.32 M parameters.
 
     Args:
       input_shape: (frames, bins).
       num_classes: size of the output.
       masked: also take a mask [batch, frames].
       filters: channels of each convolution.
+      head: how frames become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
       dropout: share of channels dropped before the output.
 
     Returns:
@@ -38,9 +48,9 @@ def cnn(
 
     Source: the pooling head of Q. Kong et al., PANNs (2020), https://arxiv.org/abs/1912.10211.
     """
-    if not isinstance(filters, (list, tuple)) or not filters:
-        raise TfaudioError(f"model.options.filters of 'cnn' must be a list such as [32, 64], not {filters!r}.")
-    check_options("cnn", dropout=dropout, **{f"filters[{i}]": count for i, count in enumerate(filters)})
+    check_filters("cnn", filters)
+    check_share("cnn", dropout=dropout)
+    check_choice("cnn", HEADS, head=head)
     inputs, x, mask = model_inputs(input_shape, masked=masked)
     x = layers.Reshape((-1, input_shape[1], 1))(x)  # [batch, frames, bins, 1]
     x, mask = conv_unit(x, mask, filters=filters[0], kernel=5, stride=2)  # [batch, frames/2, bins/2, filters]
@@ -48,7 +58,7 @@ def cnn(
         x, mask = max_pool(x, mask)
         x, mask = conv_unit(x, mask, filters=channels)
     x = ops.mean(x, axis=2)  # [batch, frames/2^n, filters]
-    x = masked_mean(x, mask) + masked_max(x, mask)
+    x = pool_frames(x, mask, head)
     x = layers.Dropout(dropout)(x)
     logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name="cnn")

@@ -36,7 +36,8 @@ def dense(
     Returns:
       Model from features [batch, frames, bins] to logits [batch, num_classes].
 
-    Source: the summary of G. Tzanetakis and P. Cook, Musical Genre Classification of Audio Signals (2002).
+    Source: the summary of G. Tzanetakis and P. Cook, Musical Genre Classification of Audio Signals (2002),
+    https://doi.org/10.1109/TSA.2002.800560.
     """
     if not isinstance(units, (list, tuple)) or not units:
         raise TfaudioError(f"model.options.units of 'dense' must be a list such as [128, 64], not {units!r}.")

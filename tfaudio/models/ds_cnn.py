@@ -7,16 +7,15 @@ from keras import layers, ops
 
 from tfaudio.models.layers import (
     Tensor,
-    apply_mask,
-    batch_norm,
-    check_causal,
+    check_flag,
     check_options,
     conv_unit,
     depthwise,
-    halve_mask,
     masked_mean,
     model_inputs,
+    normalized,
     pad_frames,
+    stride_mask,
 )
 from tfaudio.models.registry import MODELS
 
@@ -54,15 +53,15 @@ def ds_cnn(
     Benchmark (2021), https://arxiv.org/abs/2106.07597.
     """
     check_options("ds_cnn", dropout=dropout, filters=filters, blocks=blocks)
-    check_causal("ds_cnn", causal)
+    check_flag("ds_cnn", causal=causal)
     inputs, x, mask = model_inputs(input_shape, masked=masked)
     x = layers.Reshape((-1, input_shape[1], 1))(x)
     # The same on both sides of even lengths too: where padding falls must not depend on the number of frames.
     x = pad_frames(x, 4, 5, bins=(1, 2), causal=causal)
     strides = (1, 2) if causal else (2, 2)
     x = layers.Conv2D(filters, (10, 4), strides=strides, use_bias=False, kernel_initializer="he_normal")(x)
-    mask = mask if causal else halve_mask(mask)
-    x = apply_mask(layers.Activation("relu")(batch_norm(x, mask)), mask)
+    mask = mask if causal else stride_mask(mask)
+    x = normalized(x, mask)
     for _ in range(blocks):
         x, mask = _separable(x, mask, filters, causal)
     x = masked_mean(ops.mean(x, axis=2), mask)
@@ -73,5 +72,5 @@ def ds_cnn(
 
 def _separable(x: Tensor, mask: Tensor | None, filters: int, causal: bool) -> tuple[Tensor, Tensor | None]:
     x = depthwise(x, (3, 3), causal=causal)
-    x = apply_mask(layers.Activation("relu")(batch_norm(x, mask)), mask)
+    x = normalized(x, mask)
     return conv_unit(x, mask, filters=filters, kernel=1)

@@ -7,6 +7,7 @@ no trace in the graph, which is how models are exported.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from keras import layers, ops
 from tfaudio.errors import TfaudioError
 
 Tensor = Any  # a Keras tensor of whichever backend
+HEADS = ("mean_max", "mean", "max", "attention", "auto")  # ways to make one vector of all frames
 _LARGEST_OPTION = 4096  # of channels, blocks or heads: beyond it, memory is what fails
 
 
@@ -54,21 +56,25 @@ def pad_frames(x: Tensor, before: int, after: int, *, bins: tuple[int, int], cau
     return layers.ZeroPadding2D((frames, bins))(x)
 
 
-def depthwise(x: Tensor, kernel: tuple[int, int], *, dilation: int = 1, causal: bool = False) -> Tensor:
-    """Depthwise convolution over [batch, frames, bins, channels] that keeps frames and bins.
+def depthwise(
+    x: Tensor, kernel: tuple[int, int], *, stride: int = 1, dilation: int = 1, causal: bool = False
+) -> Tensor:
+    """Depthwise convolution over [batch, frames, bins, channels].
 
     Args:
       x: what to convolve.
       kernel: frames and bins, both odd.
+      stride: of frames and bins; 1 keeps them all. The mask follows by `stride_mask`.
       dilation: frames from one tap to the next.
       causal: no frame depends on a later one.
     """
-    whole = causal and kernel[0] > 1
+    whole = (causal and kernel[0] > 1) or stride > 1
     if whole:
         reach, side = dilation * (kernel[0] // 2), kernel[1] // 2
-        x = pad_frames(x, reach, reach, bins=(side, side), causal=True)
+        x = pad_frames(x, reach, reach, bins=(side, side), causal=causal)
     return layers.DepthwiseConv2D(
         kernel,
+        strides=stride,
         padding="valid" if whole else "same",
         dilation_rate=(dilation, 1),
         use_bias=False,
@@ -77,9 +83,9 @@ def depthwise(x: Tensor, kernel: tuple[int, int], *, dilation: int = 1, causal: 
     )(x)
 
 
-def halve_mask(mask: Tensor | None) -> Tensor | None:
-    """Follows a stride of two in time: an output frame is audio if its first input frame is."""
-    return None if mask is None else mask[:, ::2]
+def stride_mask(mask: Tensor | None, stride: int = 2) -> Tensor | None:
+    """Follows a stride in time: an output frame is audio if its first input frame is."""
+    return mask if mask is None or stride == 1 else mask[:, ::stride]
 
 
 def conv_unit(
@@ -100,12 +106,16 @@ def conv_unit(
         use_bias=False,
         kernel_initializer="he_normal",
     )(x)
-    if stride == 2:
-        mask = halve_mask(mask)
+    mask = stride_mask(mask, stride)
+    return normalized(x, mask, activation), mask
+
+
+def normalized(x: Tensor, mask: Tensor | None, activation: str | None = "relu") -> Tensor:
+    """Batch normalisation and activation behind a layer without a bias; padded frames are zero after it."""
     x = batch_norm(x, mask)
     if activation:
         x = layers.Activation(activation)(x)
-    return apply_mask(x, mask), mask
+    return apply_mask(x, mask)
 
 
 def batch_norm(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -118,7 +128,16 @@ def batch_norm(x: Tensor, mask: Tensor | None) -> Tensor:
 
 def max_pool(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Halves frames and bins by the maximum; inputs must not be negative, so that a zeroed frame is neutral."""
-    return layers.MaxPooling2D(2, padding="same")(x), halve_mask(mask)
+    return layers.MaxPooling2D(2, padding="same")(x), stride_mask(mask)
+
+
+def average_pool(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Halves frames and bins by the mean of what is audio: a last frame without a neighbour is its own mean."""
+    pooled = layers.AveragePooling2D(2, padding="same")(x)
+    if mask is None:
+        return pooled, None
+    share = layers.AveragePooling1D(2, padding="same")(ops.expand_dims(ops.cast(mask, x.dtype), -1))
+    return apply_mask(pooled / ops.expand_dims(ops.maximum(share, 0.5), -1), stride_mask(mask)), stride_mask(mask)
 
 
 def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -137,13 +156,28 @@ def masked_stddev(x: Tensor, mean: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def masked_max(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Maximum over the frames of [batch, frames, channels], which must not be negative."""
-    return ops.max(apply_mask(x, mask), axis=1)
+    """Maximum over the frames of [batch, frames, channels] that are audio."""
+    if mask is not None:  # the smallest of all is never more than the largest of some
+        x = ops.where(ops.expand_dims(mask, -1), x, ops.min(x, axis=1, keepdims=True))
+    return ops.max(x, axis=1)
+
+
+def pool_frames(x: Tensor, mask: Tensor | None, head: str) -> Tensor:
+    """Makes one vector of the frames of [batch, frames, channels]; `head` is one of HEADS."""
+    if head == "attention":
+        return AttentionPooling(name="attention_pooling")(apply_mask(x, mask), mask)[0]
+    if head == "auto":
+        return AutoPooling(name="auto_pooling")(apply_mask(x, mask), mask)
+    if head == "mean":
+        return masked_mean(x, mask)
+    if head == "max":
+        return masked_max(x, mask)
+    return masked_mean(x, mask) + masked_max(x, mask)
 
 
 @keras.saving.register_keras_serializable(package="tfaudio")
 class SinusoidalPosition(layers.Layer):
-    """Adds sines and cosines of the frame's index to [batch, frames, channels]; takes any length.
+    """Adds sines and cosines of the frame's index to [batch, frames, ..., channels]; takes any length.
 
     Source: A. Vaswani et al., Attention Is All You Need (2017), section 3.5.
     """
@@ -154,6 +188,8 @@ class SinusoidalPosition(layers.Layer):
         rates = ops.exp(ops.arange(half, dtype="float32") * (-9.210340371976184 / half))  # ln 10,000
         angles = ops.expand_dims(ops.arange(frames, dtype="float32"), 1) * ops.expand_dims(rates, 0)
         table = ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
+        for _ in range(len(x.shape) - 3):
+            table = ops.expand_dims(table, 1)
         return x + ops.cast(ops.expand_dims(table, 0), x.dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -193,6 +229,36 @@ class AttentionPooling(layers.Layer):
         return {**super().get_config(), "units": self.units}
 
 
+@keras.saving.register_keras_serializable(package="tfaudio")
+class AutoPooling(layers.Layer):
+    """Mean over frames, weighted by a softmax of each channel's own values whose sharpness is learnt.
+
+    The sharpness starts at 0, which is the mean; the larger it grows, the closer the result is to the maximum.
+
+    Call arguments: x [batch, frames, channels]; audio: the mask, boolean [batch, frames], or None.
+    Returns: [batch, channels].
+    Source: B. McFee et al., Adaptive Pooling Operators for Weakly Labeled Sound Event Detection (2018),
+    https://arxiv.org/abs/1804.10070.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        self.sharpness = self.add_weight(name="sharpness", shape=(input_shape[-1],), initializer="zeros")
+
+    def call(self, x: Tensor, audio: Tensor | None = None) -> Tensor:  # Keras reserves the name "mask"
+        scores = self.sharpness * x
+        if audio is not None:
+            scores = ops.where(ops.expand_dims(audio, -1), scores, ops.full_like(scores, -1e4))
+        return ops.sum(x * ops.softmax(scores, axis=1), axis=1)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0], input_shape[2])
+
+
+def scaled(count: int, width: float) -> int:
+    """Channels of a layer that has `count` of them at width 1."""
+    return max(1, round(count * width))
+
+
 def check_options(name: str, *, dropout: Any, **counts: Any) -> None:
     """Raises TfaudioError for an option of a builder that is no positive count, or no share to drop."""
     for key, value in counts.items():
@@ -200,11 +266,40 @@ def check_options(name: str, *, dropout: Any, **counts: Any) -> None:
             raise TfaudioError(
                 f"model.options.{key} of '{name}' must be a positive integer up to {_LARGEST_OPTION}, not {value!r}."
             )
-    if type(dropout) not in (int, float) or not 0 <= dropout < 1:
-        raise TfaudioError(f"model.options.dropout of '{name}' must be a number in [0, 1), not {dropout!r}.")
+    check_share(name, dropout=dropout)
 
 
-def check_causal(name: str, causal: Any) -> None:
-    """Raises TfaudioError for an option `causal` that is neither true nor false."""
-    if type(causal) is not bool:
-        raise TfaudioError(f"model.options.causal of '{name}' must be true or false, not {causal!r}.")
+def check_share(name: str, **shares: Any) -> None:
+    """Raises TfaudioError for an option that is no share to drop."""
+    for key, value in shares.items():
+        if type(value) not in (int, float) or not 0 <= value < 1:
+            raise TfaudioError(f"model.options.{key} of '{name}' must be a number in [0, 1), not {value!r}.")
+
+
+def check_width(name: str, width: Any, *, lowest: float, highest: float) -> None:
+    """Raises TfaudioError for an option `width`, the factor of all channels, beyond its bounds."""
+    if type(width) not in (int, float) or not lowest <= width <= highest:
+        raise TfaudioError(
+            f"model.options.width of '{name}' must be a number from {lowest} to {highest}, not {width!r}."
+        )
+
+
+def check_flag(name: str, **flags: Any) -> None:
+    """Raises TfaudioError for an option that is neither true nor false."""
+    for key, value in flags.items():
+        if type(value) is not bool:
+            raise TfaudioError(f"model.options.{key} of '{name}' must be true or false, not {value!r}.")
+
+
+def check_choice(name: str, known: Sequence[str], **choices: Any) -> None:
+    """Raises TfaudioError for an option that is none of the known words."""
+    for key, value in choices.items():
+        if value not in known:
+            raise TfaudioError(f"model.options.{key} of '{name}' must be one of {', '.join(known)}, not {value!r}.")
+
+
+def check_filters(name: str, filters: Any) -> None:
+    """Raises TfaudioError for an option `filters` that is no list of positive counts."""
+    if not isinstance(filters, (list, tuple)) or not filters:
+        raise TfaudioError(f"model.options.filters of '{name}' must be a list such as [32, 64], not {filters!r}.")
+    check_options(name, dropout=0, **{f"filters[{i}]": count for i, count in enumerate(filters)})

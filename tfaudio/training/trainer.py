@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tfaudio import bundle
 from tfaudio.bundle import Bundle
 from tfaudio.config import RunConfig
 from tfaudio.data.augmentation import augmentation_sounds
-from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
+from tfaudio.data.labelled import LabelledData, read_labelled_data
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.data.spec import Clip, DatasetSpec
 from tfaudio.data.split import Split
@@ -26,6 +26,7 @@ from tfaudio.files import make_writable_folder, refuse_existing, write_json
 from tfaudio.models.classifier import build_classifier, takes_mask
 from tfaudio.training.checkpoint import RunKeeper
 from tfaudio.training.optimizer import make_optimizer
+from tfaudio.training.parts import parts_of
 from tfaudio.training.strategy import check_batch, make_strategy, precision_policy
 
 
@@ -51,7 +52,7 @@ def train(
       data: the data set, if it was read already.
       overwrite: replace what stands in output_dir.
       resume: continue a run that was stopped, from its last whole epoch, with the very result that it would have
-        had (on a CPU).
+        had (on a CPU); one that is finished is loaded.
       progress: show a bar.
       tensorboard: write event files into output_dir/tensorboard.
       log: takes lines about what was skipped and found.
@@ -67,11 +68,15 @@ def train(
     data = data or read_labelled_data(config, progress=progress)
     if resume:
         _check_same_data(run_dir, data.spec)
-    split = split_of(config, data.spec)
+        if (run_dir / bundle.WEIGHTS).is_file():  # written last
+            return bundle.load_bundle(run_dir)
+    split = parts_of(config, data.spec)
     labels, recordings = data.spec.labels, data.recordings
     targets = data.targets(labels)
     chosen = recordings.select(split.train)
     validation = recordings.select(split.validation)
+    if config.training.shuffle_labels:
+        targets = shuffled_labels(targets, (chosen, validation), config.training.seed)
     strategy = check_settings(config, len(labels))
     _report(log, data, split, targets[chosen])
     if not resume:
@@ -183,6 +188,23 @@ def class_weights(targets: np.ndarray, num_classes: int) -> np.ndarray:
     counts = np.bincount(targets, minlength=num_classes)
     present = np.count_nonzero(counts)
     return (len(targets) / (present * np.maximum(counts, 1))).astype(np.float32)
+
+
+def shuffled_labels(targets: np.ndarray, parts: Sequence[np.ndarray], seed: int) -> np.ndarray:
+    """Deals the labels of each part out anew among its recordings; how many have each label stays as it is.
+
+    Args:
+      targets: int64 [clips].
+      parts: indices of the clips of each.
+      seed: the same one deals alike.
+
+    Returns:
+      int64 [clips]; the labels outside of the parts are the true ones.
+    """
+    rng, shuffled = np.random.default_rng(seed), targets.copy()
+    for part in parts:
+        shuffled[part] = rng.permutation(targets[part])
+    return shuffled
 
 
 def _check_same_config(run_dir: Path, config: RunConfig) -> None:
