@@ -41,9 +41,9 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "protocol",
         None,
         ["folds", "leave_one_group_out", "nested"],
-        "How the test set is found, where neither the data set nor --folds is to decide it. `folds`: each official fold "
-        "by a model that was trained on the others. `leave_one_group_out`: each group (a speaker, a source) likewise. "
-        "`nested`: as `folds`, and what --candidate gives is chosen for each fold without it.",
+        "How test sets are found, where neither the data set nor --folds is to decide it. `folds`: each official fold "
+        "is tested by a model that was trained on the others. `leave_one_group_out`: each group (a speaker, a source) "
+        "likewise. `nested`: as `folds`, and among what --candidate gives is chosen without the test fold.",
         flag_values=flag_values,
     )
     flags.DEFINE_string(
@@ -55,8 +55,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_multi_string(
         "candidate",
         [],
-        "With --protocol=nested: settings to choose among, as section.name=value,section.name=value; given once for each "
-        "candidate. The first of equals is taken; an empty one is the settings as they are.",
+        "With --protocol=nested, given once for each of the settings to choose among: section.name=value,section.name="
+        "value; an empty one is the settings as they are. The first of equals is taken.",
         flag_values=flag_values,
     )
     define_settings(flag_values)
@@ -250,10 +250,7 @@ def _choice_line(choice: Choice, candidates: list[str]) -> str:
 
 def _summary_line(record: dict[str, Any]) -> str:
     low, high = record["interval"]
-    text = (
-        f"accuracy {record['mean_over_folds']:.1%}, 95 % interval {low:.1%} to {high:.1%} over {record['num_clips']} "
-        "recordings"
-    )
+    text = f"accuracy {record['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%} over {record['num_clips']} recordings"
     if (count := len(record["accuracy_per_fold"])) > 1:
         deviation = record["standard_deviation_over_folds"]
         text += f"; mean of {count} folds {record['mean_over_folds']:.1%}, standard deviation {deviation:.1%}"

@@ -63,7 +63,7 @@ class DataConfig(Config):
         )
         check(
             self.left_out_fold is None or self.left_out_fold != self.test_fold,
-            f"data.left_out_fold and data.test_fold are both {self.test_fold}; a fold that takes no part is not tested.",
+            f"data.left_out_fold and data.test_fold are both {self.test_fold}; what takes no part is not tested.",
         )
         check(0 < self.test_fraction < 1, f"data.test_fraction must be in (0, 1), not {self.test_fraction}.")
         check_range("data.memory_gigabytes", self.memory_gigabytes, 0, 1_000_000)

@@ -1,0 +1,170 @@
+"""Which runs a protocol asks for, and where each of them lies below the output folder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tfaudio.bundle import CANDIDATES
+from tfaudio.config import RunConfig
+from tfaudio.data.spec import DatasetSpec
+from tfaudio.errors import TfaudioError
+
+# What would let candidates be measured on other clips, or by other luck, than those beside them. The sample rate is
+# here since all runs share recordings that were decoded once.
+_SHARED = ("training.seed", "training.shuffle_labels", "front_end.sample_rate")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training.
+
+    Args:
+      fold: what it is tested on: the number of a fold, the name of a group, or "test".
+      folder: its run folder, below the output folder; "" is that folder itself.
+      config: every setting.
+    """
+
+    fold: str
+    folder: str
+    config: RunConfig
+
+    @property
+    def title(self) -> str:
+        """What people are told of it, beside the data set and the model; empty for a single run without a fold."""
+        data = self.config.data
+        parts = [] if data.test_fold is None else [f"fold {data.test_fold}"]
+        parts += [] if data.test_group is None else [f"group {data.test_group}"]
+        name = self.folder.rpartition("/")[2]
+        return ", ".join([*parts, *(word.replace("_", " ") for word in re.findall(r"(?:seed|candidate)_\d+$", name))])
+
+    def with_settings(self, settings: Mapping[str, Any]) -> PlannedRun:
+        """Returns the run with other settings, by dotted key."""
+        return replace(self, config=self.config.override(settings))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which candidate a nested protocol took for a fold, and why.
+
+    Args:
+      fold: that is tested on, and was not looked at.
+      chosen_on: the fold on which the candidates were scored.
+      accuracies: of the candidates, in their order.
+    """
+
+    fold: str
+    chosen_on: str
+    accuracies: tuple[float, ...]
+
+    @property
+    def chosen(self) -> int:
+        """Number of the best candidate, from 0; the first of equals."""
+        return self.accuracies.index(max(self.accuracies))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values, for JSON; the number of the chosen one counts from 1, as its folder does."""
+        return {"chosen_on": self.chosen_on, "accuracies": list(self.accuracies), "chosen": self.chosen + 1}
+
+
+def plan_runs(
+    config: RunConfig,
+    spec: DatasetSpec,
+    *,
+    folds: Sequence[int] = (),
+    by_group: bool = False,
+    seeds: Sequence[int] = (),
+) -> list[PlannedRun]:
+    """Returns the runs of a protocol: one a fold or group, and of each one a seed.
+
+    Args:
+      config: what all have in common.
+      spec: the data set.
+      folds: official folds to test on, one after the other; empty leaves the test set to config.
+      by_group: test on each group instead.
+      seeds: of the trainings; empty leaves the seed to config.
+
+    Raises:
+      TfaudioError: if the data set has fewer than two groups, and they are asked for.
+    """
+    tests: list[tuple[str, str, dict[str, Any]]] = [("test", "", {})]
+    if by_group:
+        groups = sorted({spec.group_of(clip) for clip in spec.clips})
+        if len(groups) < 2:
+            raise TfaudioError(f"Data set '{spec.name}' has no two groups, so none can be left out; name them.")
+        tests = [
+            (group, f"group_{_file_name(group)}", {"data.test_fold": None, "data.test_group": group})
+            for group in groups
+        ]
+    elif folds:
+        tests = [(str(fold), f"fold_{fold}" if len(folds) > 1 else "", {"data.test_fold": fold}) for fold in folds]
+    elif config.data.test_fold is not None:
+        tests = [(str(config.data.test_fold), "", {})]
+    runs = []
+    for fold, folder, overrides in tests:
+        if not seeds:
+            runs.append(PlannedRun(fold, folder, config.override(overrides)))
+        for seed in seeds:
+            name = f"{folder}_seed_{seed}" if folder else f"seed_{seed}"
+            runs.append(PlannedRun(fold, name, config.override({**overrides, "training.seed": seed})))
+    return runs
+
+
+def plan_candidates(run: PlannedRun, candidates: Sequence[Mapping[str, Any]], spec: DatasetSpec) -> list[PlannedRun]:
+    """Returns the runs by which the settings of a fold's model are chosen, none of which knows that fold.
+
+    Args:
+      run: tested on an official fold.
+      candidates: settings by dotted key, which change the run's.
+      spec: the data set.
+
+    Returns:
+      A run for each candidate, tested on the next official fold in order; its seed is the run's.
+
+    Raises:
+      TfaudioError: if the data set has fewer than three folds, or a candidate is no fair one.
+    """
+    outer = run.config.data.test_fold
+    if outer not in spec.folds or len(spec.folds) < 3:
+        raise TfaudioError(
+            "A nested protocol tests on official folds, and needs at least three (to train on, to choose by, to test "
+            f"on); data set '{spec.name}' has {', '.join(map(str, spec.folds)) or 'none'}, not {outer}."
+        )
+    inner = spec.folds[(spec.folds.index(outer) + 1) % len(spec.folds)]
+    own = {"data.test_fold": inner, "data.left_out_fold": outer}
+    runs = []
+    for number, candidate in enumerate(candidates, 1):
+        for key in candidate:
+            if key in _SHARED or key.startswith("data."):
+                raise TfaudioError(f"A candidate may not set {key}, which all of them must share; set it for the run.")
+        folder = f"{CANDIDATES}/fold_{outer}/candidate_{number}"
+        runs.append(PlannedRun(str(inner), folder, run.config.override({**candidate, **own})))
+    return runs
+
+
+def check_known_runs(planned: Iterable[PlannedRun], standing: Sequence[str]) -> None:
+    """Refuses to resume runs other than those of the folder.
+
+    Args:
+      planned: what is asked for.
+      standing: names of the run folders inside the output folder; "" if it is one itself.
+
+    Raises:
+      TfaudioError: if there are some, and none of them is planned.
+    """
+    if standing and not {run.folder for run in planned} & set(standing):
+        known = "a single run" if standing[0] == "" else f"other runs ({', '.join(standing)})"
+        raise TfaudioError(
+            f"The output folder holds {known}; resume with the same --folds, --seeds and --protocol, or name another."
+        )
+
+
+def _file_name(group: str) -> str:
+    """A name for any file system, the group's own where it can be one."""
+    if re.fullmatch(r"[A-Za-z0-9._-]{1,60}", group):
+        return group
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", group)[:40]
+    return f"{readable}_{hashlib.sha256(group.encode()).hexdigest()[:8]}"
