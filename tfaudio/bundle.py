@@ -132,6 +132,18 @@ def fold_folders(path: Path) -> list[Path]:
     return sorted(file.parent for kind in kinds for file in path.glob(f"{kind}_*/{CONFIG}"))
 
 
+def run_folders(path: Path) -> list[Path]:
+    """Returns a run folder as it is, or those of a cross-validation's folder.
+
+    Raises:
+      TfaudioError: if it is neither, or a run's settings cannot be read.
+    """
+    found = [] if is_run_folder(path) else fold_folders(path)
+    for folder in found or [path]:
+        read_config(folder)
+    return found or [path]
+
+
 def read_config(path: Path) -> RunConfig:
     """Reads a run's settings.
 

@@ -88,7 +88,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     spec = read_dataset(config.data)
     by_group = flag_values.protocol == "leave_one_group_out"
-    runs = plan_runs(config, spec, folds=_folds(flag_values, spec.folds), by_group=by_group, seeds=seeds)
+    folds = _folds(flag_values, spec.folds)
+    runs = plan_runs(config, spec, folds=folds, by_group=by_group, seeds=seeds, nested=bool(candidates))
     # Several seeds of a fold share one choice, made with the first of them.
     tried = {run.fold: plan_candidates(run, candidates, spec) for run in reversed(runs)} if candidates else {}
     if flag_values.resume:
@@ -250,7 +251,8 @@ def _choice_line(choice: Choice, candidates: list[str]) -> str:
 
 def _summary_line(record: dict[str, Any]) -> str:
     low, high = record["interval"]
-    text = f"accuracy {record['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%} over {record['num_clips']} recordings"
+    clips = record["num_clips"]
+    text = f"accuracy {record['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%} over {clips} recordings"
     if (count := len(record["accuracy_per_fold"])) > 1:
         deviation = record["standard_deviation_over_folds"]
         text += f"; mean of {count} folds {record['mean_over_folds']:.1%}, standard deviation {deviation:.1%}"

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from tfaudio.bundle import Bundle, fold_folders, is_run_folder, load_bundle, read_config, read_split, write_csv
+from tfaudio.bundle import Bundle, load_bundle, read_split, write_csv
 from tfaudio.data.catalog import read_dataset
 from tfaudio.data.labelled import LabelledData, read_labelled_data
 from tfaudio.data.pipeline import Pipeline
@@ -52,18 +52,6 @@ class Evaluation:
             for clip, scores in zip(self.clips, self.scores, strict=True)
         ]
         write_csv(path, ["path", "label", "predicted", "score", "start", "end"], rows)
-
-
-def run_folders(path: Path) -> list[Path]:
-    """Returns a run folder as it is, or those of a cross-validation's folder.
-
-    Raises:
-      TfaudioError: if it is neither, or a run's settings cannot be read.
-    """
-    found = [] if is_run_folder(path) else fold_folders(path)
-    for folder in found or [path]:
-        read_config(folder)
-    return found or [path]
 
 
 def read_part(

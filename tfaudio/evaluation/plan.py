@@ -12,6 +12,7 @@ from tfaudio.bundle import CANDIDATES
 from tfaudio.config import RunConfig
 from tfaudio.data.spec import DatasetSpec
 from tfaudio.errors import TfaudioError
+from tfaudio.evaluation.protocol import fold_of
 
 # What would let candidates be measured on other clips, or by other luck, than those beside them. The sample rate is
 # here since all runs share recordings that were decoded once.
@@ -77,6 +78,7 @@ def plan_runs(
     folds: Sequence[int] = (),
     by_group: bool = False,
     seeds: Sequence[int] = (),
+    nested: bool = False,
 ) -> list[PlannedRun]:
     """Returns the runs of a protocol: one a fold or group, and of each one a seed.
 
@@ -86,11 +88,12 @@ def plan_runs(
       folds: official folds to test on, one after the other; empty leaves the test set to config.
       by_group: test on each group instead.
       seeds: of the trainings; empty leaves the seed to config.
+      nested: keep the output folder free for the candidates' runs, even where there is one run alone.
 
     Raises:
       TfaudioError: if the data set has fewer than two groups, and they are asked for.
     """
-    tests: list[tuple[str, str, dict[str, Any]]] = [("test", "", {})]
+    tests: list[tuple[str, str, dict[str, Any]]] = [(fold_of(config), "", {})]
     if by_group:
         groups = sorted({spec.group_of(clip) for clip in spec.clips})
         if len(groups) < 2:
@@ -100,9 +103,9 @@ def plan_runs(
             for group in groups
         ]
     elif folds:
-        tests = [(str(fold), f"fold_{fold}" if len(folds) > 1 else "", {"data.test_fold": fold}) for fold in folds]
-    elif config.data.test_fold is not None:
-        tests = [(str(config.data.test_fold), "", {})]
+        tests = [
+            (str(fold), f"fold_{fold}" if len(folds) > 1 or nested else "", {"data.test_fold": fold}) for fold in folds
+        ]
     runs = []
     for fold, folder, overrides in tests:
         if not seeds:

@@ -140,6 +140,12 @@ def protocol_of(config: RunConfig, spec: DatasetSpec) -> str:
     return "folds" if config.data.test_fold is not None else "official" if spec.has_official_split else "hash"
 
 
+def fold_of(config: RunConfig) -> str:
+    """Returns what a run is tested on: the number of a fold, the name of a group, or "test"."""
+    data = config.data
+    return data.test_group or ("test" if data.test_fold is None else str(data.test_fold))
+
+
 def result_record(
     *,
     dataset: str,
