@@ -21,13 +21,16 @@ def takes_mask(config: RunConfig) -> bool:
     return config.clip.seconds is None
 
 
-def build_classifier(config: RunConfig, num_classes: int, *, masked: bool | None = None) -> keras.Model:
+def build_classifier(
+    config: RunConfig, num_classes: int, *, masked: bool | None = None, read_weights: bool = True
+) -> keras.Model:
     """Builds the classifier of features for a run.
 
     Args:
       config: front end, clip and model are used.
       num_classes: size of the output.
       masked: take a mask too; by default as `takes_mask` says.
+      read_weights: as of `build_model`.
 
     Returns:
       Model from features [batch, frames, config.front_end.num_bins] (frames open) to logits [batch, num_classes].
@@ -35,7 +38,9 @@ def build_classifier(config: RunConfig, num_classes: int, *, masked: bool | None
     masked = takes_mask(config) if masked is None else masked
     front_end = config.front_end
     shape = (None, front_end.num_learnt_bins)
-    architecture = build_model(config.model, input_shape=shape, num_classes=num_classes, masked=masked)
+    architecture = build_model(
+        config.model, input_shape=shape, num_classes=num_classes, masked=masked, read_weights=read_weights
+    )
     if not front_end.learnt:
         return architecture
     learnt_part = learnt.build_learnt_front_end(front_end, masked=masked)

@@ -15,7 +15,12 @@ MODELS: Registry[Callable[..., keras.Model]] = Registry("model")
 
 
 def build_model(
-    config: ModelConfig, *, input_shape: tuple[int | None, int], num_classes: int, masked: bool = False
+    config: ModelConfig,
+    *,
+    input_shape: tuple[int | None, int],
+    num_classes: int,
+    masked: bool = False,
+    read_weights: bool = True,
 ) -> keras.Model:
     """Builds a classifier of features.
 
@@ -25,6 +30,8 @@ def build_model(
       num_classes: size of the output.
       masked: also take a boolean mask [batch, frames]. The weights are the same in number, order and shape
         either way, so that a model trained with a mask can be exported without one.
+      read_weights: read those to start from, where the model's option `weights` names some; a caller that brings all
+        weights itself needs no such file.
 
     Returns:
       A functional model: features float32 [batch, frames, bins] (or a dict with "features" and "mask") to logits
@@ -41,4 +48,5 @@ def build_model(
     for key in config.options:
         if key not in known:
             raise TfaudioError(unknown_name_message(f"option of model '{config.name}'", key, known))
-    return builder(input_shape=input_shape, num_classes=num_classes, masked=masked, **config.options)
+    options = {key: value for key, value in config.options.items() if read_weights or key != "weights"}
+    return builder(input_shape=input_shape, num_classes=num_classes, masked=masked, **options)

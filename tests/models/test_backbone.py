@@ -1,0 +1,147 @@
+"""Networks of `keras.applications` on patches of a spectrogram: weights, images and what is refused. All offline."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from tests.models.test_models import build
+from tfaudio import bundle
+from tfaudio.config import ClipConfig, ModelConfig, RunConfig
+from tfaudio.errors import TfaudioError
+from tfaudio.features.normalization import Normalization
+from tfaudio.labels import LabelMap
+from tfaudio.models.backbone import PatchBackbone
+from tfaudio.models.classifier import build_classifier
+
+IMAGE = (32, 40, 3)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """An image network of which every weight is drawn anew."""
+    keras.utils.set_random_seed(1)
+    return keras.applications.MobileNetV3Small(
+        include_top=False, weights=None, input_shape=IMAGE, pooling="avg", include_preprocessing=False
+    )
+
+
+@pytest.fixture(scope="module")
+def weights(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "image.weights.h5"
+    network.save_weights(path)
+    return path
+
+
+def _body(model):
+    return model.get_layer("patches").body
+
+
+def test_patches_are_shown_as_images_and_the_last_is_filled_up(network):
+    features = np.random.default_rng(0).normal(size=(2, 70, 40)).astype(np.float32)
+    patches = np.zeros((2, 96, 40), np.float32)
+    patches[:, :70] = features
+    images = np.repeat(patches.reshape(6, 32, 40, 1), 3, axis=-1)
+    expected = network(images).numpy().reshape(2, 3, -1)
+    np.testing.assert_allclose(PatchBackbone(network, 32)(features), expected, atol=1e-5)
+
+
+def test_padding_alone_is_never_shown():
+    # The network tells the mean of its image: a clip's own patches come again where it has no more.
+    image = keras.Input((2, 3, 1))
+    layer = PatchBackbone(keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)), 2)
+    features = np.repeat(np.arange(1.0, 9.0, dtype=np.float32), 3).reshape(1, 8, 3)
+    mask = np.arange(8) < np.array([[8], [4], [1], [0]])
+    values = layer(np.where(mask[..., None], features, 0.0), mask)
+    expected = [[1.5, 3.5, 5.5, 7.5], [1.5, 3.5, 1.5, 3.5], [0.5] * 4, [0.0] * 4]
+    np.testing.assert_allclose(values[..., 0], expected)
+
+
+def test_images_are_resized():
+    image = keras.Input((8, 12, 1))
+    layer = PatchBackbone(keras.Model(image, keras.layers.Flatten()(image)), 4)
+    features = np.random.default_rng(0).normal(size=(1, 4, 6)).astype(np.float32)
+    values = layer(features).numpy().reshape(8, 12)
+    # Bilinear, pixels being areas: at twice the size, values lie a quarter from one to the next.
+    inner = features[0, 1, 2:4] @ [0.75, 0.25] * 0.75 + features[0, 2, 2:4] @ [0.75, 0.25] * 0.25
+    assert values[3, 5] == pytest.approx(inner, abs=1e-5)
+
+
+def test_a_network_that_rescales_pixels_is_given_pixels():
+    image = keras.Input((4, 6, 1))
+    scaled = keras.layers.Rescaling(1 / 58.0, -120.0 / 58.0)(image)
+    features = np.random.default_rng(0).normal(size=(1, 4, 6)).astype(np.float32)
+    layer = PatchBackbone(keras.Model(image, keras.layers.Flatten()(scaled)), 4)
+    np.testing.assert_allclose(layer(features)[0, 0], features.ravel(), atol=1e-5)
+
+
+def test_weights_come_from_a_file_and_stay_when_frozen(network, weights):
+    options = {"patch_frames": 32, "weights": str(weights), "frozen": True}
+    model = build("backbone", options)
+    for ours, theirs in zip(_body(model).get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [w.path for w in model.trainable_weights] == ["logits/kernel", "logits/bias"]
+    statistics = [w for w in _body(model).weights if "moving" in w.path]
+    before = [w.numpy() for w in statistics]
+    model(np.ones((2, 40, 40), np.float32), training=True)
+    for weight, old in zip(statistics, before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+
+
+def test_a_run_needs_no_other_weights_than_its_own(weights, tmp_path):
+    passing = tmp_path / "passing.weights.h5"
+    passing.write_bytes(weights.read_bytes())
+    options = {"patch_frames": 32, "weights": str(passing), "image_size": [32, 40]}
+    config = RunConfig(model=ModelConfig(name="backbone", options=options), clip=ClipConfig(seconds=None))
+    classifier = build_classifier(config, 2)
+    normalization = Normalization(mean=(0.0,) * 64, stddev=(1.0,) * 64)
+    bundle.write_config(tmp_path / "run", config)
+    bundle.write_model(tmp_path / "run", LabelMap(("a", "b")), normalization, classifier)
+    passing.unlink()
+    run = bundle.load_bundle(tmp_path / "run")
+    features = np.random.default_rng(0).normal(size=(1, 40, 64)).astype(np.float32)
+    expected = classifier({"features": features, "mask": np.ones((1, 40), bool)})
+    np.testing.assert_allclose(run.body()(features), expected, atol=1e-5)
+    with pytest.raises(TfaudioError, match="names no file"):
+        build_classifier(config, 2)
+
+
+def test_weights_of_another_network_are_refused(weights, tmp_path):
+    damaged = tmp_path / "cut.weights.h5"
+    damaged.write_bytes(weights.read_bytes()[:5000])
+    message = r"\(model.options.weights of 'backbone'\) does not fit keras.applications"
+    with pytest.raises(TfaudioError, match=message):
+        build("backbone", {"patch_frames": 32, "application": "MobileNet", "weights": str(weights)})
+    with pytest.raises(TfaudioError, match=message):
+        build("backbone", {"patch_frames": 32, "weights": str(damaged)})
+
+
+def test_networks_that_are_not_there_or_take_no_such_image_are_refused():
+    with pytest.raises(TfaudioError, match="Did you mean 'MobileNetV3Small'"):
+        build("backbone", {"application": "MobileNetV3Smal"})
+    with pytest.raises(TfaudioError, match=r"Unknown model.options.application of 'backbone' '3'"):
+        build("backbone", {"application": 3})
+    with pytest.raises(TfaudioError, match=r"Xception cannot be made for images of \(64, 40, 3\) .*image_size"):
+        build("backbone", {"application": "Xception"})
+
+
+def test_downloaded_weights_are_asked_for_by_name_alone(network, monkeypatch):
+    # Stands for the network's function: this test reaches no other machine.
+    asked = []
+
+    def function(include_top=True, weights="imagenet", input_shape=None, pooling=None):
+        asked.append(weights)
+        twin = keras.models.clone_model(network)
+        twin.set_weights([w * (weights == "imagenet") for w in network.get_weights()])
+        return twin
+
+    monkeypatch.setattr(keras.applications, "ResNet50", function)
+    options = {"application": "ResNet50", "patch_frames": 32}
+    nothing = _body(build("backbone", options)).get_weights()
+    assert asked == [None]
+    assert not any(np.any(w) for w in nothing)
+    theirs = _body(build("backbone", {**options, "weights": "imagenet"})).get_weights()
+    assert asked == [None, None, "imagenet"]
+    for ours, expected in zip(theirs, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, expected)

@@ -1,0 +1,203 @@
+"""Networks made for images, over patches of a spectrogram."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from tfaudio.errors import TfaudioError
+from tfaudio.models.layers import (
+    HEADS,
+    Tensor,
+    check_choice,
+    check_flag,
+    check_options,
+    model_inputs,
+    pool_frames,
+    stride_mask,
+)
+from tfaudio.models.registry import MODELS
+from tfaudio.registry import unknown_name_message
+
+# Networks that begin by rescaling the pixels of an image get features of about their mean and deviation.
+_PIXEL_DEVIATION, _PIXEL_MEAN = 58.0, 120.0
+
+
+@MODELS.register("backbone")
+def backbone(
+    *,
+    input_shape: tuple[int | None, int],
+    num_classes: int,
+    masked: bool = False,
+    application: str = "MobileNetV3Small",
+    weights: str | None = None,
+    frozen: bool = False,
+    channels: int = 3,
+    patch_frames: int = 64,
+    image_size: Sequence[int] | None = None,
+    head: str = "mean",
+    dropout: float = 0.2,
+) -> keras.Model:
+    """Builds a classifier on one of the image networks of `keras.applications`.
+
+    The clip is cut into patches, the last filled up with zeros; the network sees each as an image, and the head joins
+    what it makes of them. So a clip may have any length, and padding changes nothing.
+
+    Args:
+      input_shape: (frames, bins).
+      num_classes: size of the output.
+      masked: also take a mask [batch, frames].
+      application: name in `keras.applications`, such as "EfficientNetB0", "ResNet50" or "ConvNeXtTiny".
+      weights: to start from: None for random ones; the path of a file (.weights.h5 or .h5) with those of the network
+        without its output layers; "imagenet" to have Keras download its own, unless they lie in its cache. A trained
+        run holds its weights itself and reads neither.
+      frozen: leave the network's weights as they are, and train the output alone.
+      channels: 1 to 3 copies of the spectrogram; networks for images in colour have weights for 3.
+      patch_frames: frames of a patch.
+      image_size: [height, width] to resize patches to; None leaves them at [patch_frames, bins].
+      head: how patches become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
+      dropout: share of channels dropped before the output.
+
+    Returns:
+      Model from features [batch, frames, bins] to logits [batch, num_classes].
+
+    Raises:
+      TfaudioError: if there is no such network, it takes no such image, or the weights do not fit it.
+
+    Source: K. Palanisamy et al., Rethinking CNN Models for Audio Classification (2020),
+    https://arxiv.org/abs/2007.11154.
+    """
+    check_options("backbone", dropout=dropout, channels=channels, patch_frames=patch_frames)
+    check_choice("backbone", HEADS, head=head)
+    check_flag("backbone", frozen=frozen)
+    if channels > 3:
+        raise TfaudioError(f"model.options.channels of 'backbone' must be 1, 2 or 3, not {channels}.")
+    if weights not in (None, "imagenet") and not (isinstance(weights, str) and Path(weights).is_file()):
+        raise TfaudioError(
+            f"model.options.weights of 'backbone' names no file: {weights}; give a path, null or \"imagenet\"."
+        )
+    image_shape = (*_image_size(image_size, (patch_frames, input_shape[1])), channels)
+    body = _body(application, image_shape)
+    if weights is not None:
+        _load_weights(body, application, weights)
+    body.trainable = not frozen
+    inputs, x, mask = model_inputs(input_shape, masked=masked)
+    x = PatchBackbone(body, patch_frames, name="patches")(x, mask)  # [batch, patches, channels]
+    x = pool_frames(x, stride_mask(mask, patch_frames), head)
+    x = layers.Dropout(dropout)(x)
+    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    return keras.Model(inputs, logits, name="backbone")
+
+
+@keras.saving.register_keras_serializable(package="tfaudio")
+class PatchBackbone(layers.Layer):
+    """Cuts spectrograms into patches and shows each to a network for images.
+
+    In training, batch normalisation must not learn from padding: where a clip has fewer patches than the longest of
+    its batch, its own are shown again instead.
+
+    Args:
+      body: network from [batch, height, width, channels] to [batch, values].
+      patch_frames: frames of a patch.
+
+    Call arguments: x [batch, frames, bins], zero where padded; audio: the mask, boolean [batch, frames], or None.
+    Returns: [batch, patches, values]; patches of padding alone are repetitions.
+    """
+
+    def __init__(self, body: keras.Model, patch_frames: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.body, self.patch_frames = body, patch_frames
+
+    def build(self, input_shape: Any) -> None:
+        pass  # the body is built
+
+    def call(self, x: Tensor, audio: Tensor | None = None) -> Tensor:  # Keras reserves the name "mask"
+        batch, frames, bins = ops.shape(x)[0], ops.shape(x)[1], x.shape[2]
+        patches = (frames + self.patch_frames - 1) // self.patch_frames
+        x = ops.pad(x, [[0, 0], [0, patches * self.patch_frames - frames], [0, 0]])
+        if audio is not None:
+            own = ops.maximum(ops.sum(ops.cast(stride_mask(audio, self.patch_frames), "int32"), axis=1), 1)
+            shown = ops.expand_dims(ops.arange(patches), 0) % ops.expand_dims(own, 1)  # [batch, patches]
+            x = ops.reshape(x, (batch, patches, self.patch_frames * bins))
+            x = ops.take_along_axis(x, ops.expand_dims(shown, -1), axis=1)
+        x = ops.reshape(x, (-1, self.patch_frames, bins, 1))
+        height, width, channels = self.body.input_shape[1:]
+        if (height, width) != (self.patch_frames, bins):
+            x = ops.image.resize(x, (height, width))
+        if any(isinstance(layer, layers.Rescaling) for layer in self.body.layers):
+            x = x * _PIXEL_DEVIATION + _PIXEL_MEAN
+        x = self.body(ops.concatenate([x] * channels, axis=-1) if channels > 1 else x)
+        return ops.reshape(x, (batch, patches, x.shape[-1]))
+
+    def compute_output_spec(self, x: Any, audio: Any = None) -> Any:
+        frames = x.shape[1]
+        patches = None if frames is None else -(-frames // self.patch_frames)
+        return keras.KerasTensor((x.shape[0], patches, self.body.output_shape[-1]), self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        body = keras.saving.serialize_keras_object(self.body)
+        return {**super().get_config(), "body": body, "patch_frames": self.patch_frames}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> PatchBackbone:
+        return cls(**{**config, "body": keras.saving.deserialize_keras_object(config["body"])})
+
+
+def _image_size(image_size: Any, otherwise: tuple[int, int]) -> tuple[int, int]:
+    if image_size is None:
+        return otherwise
+    if not isinstance(image_size, (list, tuple)) or len(image_size) != 2:
+        raise TfaudioError(
+            f"model.options.image_size of 'backbone' must be a list of height and width such as [224, 224], not "
+            f"{image_size!r}."
+        )
+    height, width = image_size
+    check_options("backbone", dropout=0, **{"image_size[0]": height, "image_size[1]": width})
+    return height, width
+
+
+def _applications() -> dict[str, Callable[..., keras.Model]]:
+    """The networks by name: functions of `keras.applications` that can leave their output layers out."""
+    return {
+        name: function
+        for name, function in vars(keras.applications).items()
+        if inspect.isfunction(function) and "include_top" in inspect.signature(function).parameters
+    }
+
+
+def _body(application: str, image_shape: tuple[int, int, int], weights: str | None = None) -> keras.Model:
+    known = _applications()
+    if application not in known:
+        kind = "model.options.application of 'backbone'"
+        raise TfaudioError(unknown_name_message(kind, str(application), list(known)))
+    settings: dict[str, Any] = {"include_top": False, "weights": weights, "input_shape": image_shape, "pooling": "avg"}
+    if "include_preprocessing" in inspect.signature(known[application]).parameters:
+        settings["include_preprocessing"] = False  # it makes of pixels what the front end makes of sound
+    try:
+        return known[application](**settings)
+    except Exception as error:  # each network checks its input in its own way, and a download fails in many
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        wish = "" if weights is None else f" with the weights '{weights}'"
+        raise TfaudioError(
+            f"keras.applications.{application} cannot be made for images of {image_shape}{wish} ({reason}); change "
+            "model.options.image_size, channels or weights of 'backbone'."
+        ) from error
+
+
+def _load_weights(body: keras.Model, application: str, weights: str) -> None:
+    if weights == "imagenet":
+        body.set_weights(_body(application, body.input_shape[1:], weights).get_weights())
+        return
+    try:
+        body.load_weights(weights)
+    except (ValueError, OSError, LookupError, RuntimeError, TypeError) as error:  # as h5py meets the damage
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise TfaudioError(
+            f"{weights} (model.options.weights of 'backbone') does not fit keras.applications.{application} without "
+            f"its output layers ({reason}); save one by `body.save_weights(...)`."
+        ) from error
