@@ -38,10 +38,10 @@ def _variant(name: str, **options: Any) -> Any:
 
 
 ARCHITECTURES = [pytest.param(name, SMALL.get(name, {}), id=name) for name in MODELS]
-ARCHITECTURES += [_variant(name, causal=True) for name in ("ds_cnn", "bc_resnet")]
 ARCHITECTURES += [_variant("cnn", head="auto")]
 # What differs from those in little, and is not tried in every way.
-VARIANTS = [_variant("cnn", head=head) for head in ("mean", "max", "attention")]
+VARIANTS = [_variant(name, causal=True) for name in ("ds_cnn", "bc_resnet")]
+VARIANTS += [_variant("cnn", head=head) for head in ("mean", "max", "attention")]
 VARIANTS += [_variant("crnn", head="mean_max"), _variant("kwt", summary="mean"), _variant("ast", patchout=0.5)]
 
 

@@ -45,7 +45,7 @@ def define_settings(flag_values: flags.FlagValues) -> None:
 
     kind(flags.DEFINE_string, "dataset", "Data set: a name that `tfaudio datasets` lists, `folder` or `manifest`.")
     kind(flags.DEFINE_string, "data_dir", "Its folder; for `manifest`, the CSV file.")
-    kind(flags.DEFINE_string, "model", "Architecture: cnn, attention, dense, ds_cnn or bc_resnet.")
+    kind(flags.DEFINE_string, "model", "Architecture; `tfaudio models` lists them.")
     kind(flags.DEFINE_integer, "epochs", "Passes over the training recordings.")
     kind(flags.DEFINE_integer, "batch_size", "Examples a step, over all replicas.")
     kind(flags.DEFINE_float, "learning_rate", "Peak rate of AdamW.")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -13,9 +16,48 @@ from keras import layers
 from tfaudio.config import ModelConfig
 from tfaudio.models.backbone import PatchBackbone
 from tfaudio.models.layers import AttentionPooling, AutoPooling
-from tfaudio.models.registry import build_model
+from tfaudio.models.registry import MODELS, build_model
 
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What there is to know of an architecture before it is chosen.
+
+    Args:
+      name: that it is registered by.
+      parameters: that training learns.
+      macs: multiplications with addition for one clip.
+      masked: whether recordings of unequal length can be padded under a mask.
+      paper: link to its source.
+    """
+
+    name: str
+    parameters: int
+    macs: int
+    masked: bool
+    paper: str
+
+
+def model_facts(name: str, *, input_shape: tuple[int, int], num_classes: int) -> ModelFacts:
+    """Counts a registered architecture with its default options.
+
+    Args:
+      name: one of MODELS.
+      input_shape: (frames, bins) of a clip.
+      num_classes: size of the output.
+    """
+    builder = MODELS[name]
+    model = outline(ModelConfig(name=name), input_shape=input_shape, num_classes=num_classes)
+    paper = re.search(r"https://[^\s;]*[^\s;.]", builder.__doc__ or "")
+    return ModelFacts(
+        name=name,
+        parameters=count_parameters(model),
+        macs=count_macs(model),
+        masked="masked" in inspect.signature(builder).parameters,
+        paper=paper[0] if paper else "",
+    )
 
 
 def outline(config: ModelConfig, *, input_shape: tuple[int, int], num_classes: int) -> keras.Model:
