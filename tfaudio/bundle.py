@@ -8,6 +8,7 @@ model.weights.h5       the weights to use
 history.csv            one row an epoch
 skipped.csv            recordings that were not used, and why
 metrics.json           scores on the test recordings
+calibration.json       temperature and thresholds, where `tfaudio calibrate` found them
 checkpoints/           what resuming needs
 """
 
@@ -17,6 +18,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -48,10 +50,10 @@ SPLIT, WEIGHTS, HISTORY, SKIPPED, METRICS = (
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 # Of a cross-validation: what its runs have in common, and, of a nested one, the runs that its choices were made by.
 SHARED_CONFIG, CANDIDATES = "shared_config.json", "candidates"
-PREDICTIONS, RESULT = "predictions.csv", "result.json"
+PREDICTIONS, RESULT, CALIBRATION = "predictions.csv", "result.json", "calibration.json"
 _FILES = (
     *(CONFIG, LABELS, NORMALIZATION, SPLIT, WEIGHTS, HISTORY, SKIPPED, METRICS, PREDICTIONS, RESULT),
-    *("metrics.txt", "confusion.csv", "confusion.png", SHARED_CONFIG),
+    *("metrics.txt", "confusion.csv", "confusion.png", SHARED_CONFIG, CALIBRATION),
 )
 _SPLIT_KEYS = {"fingerprint": str, "rule": str, "train": list, "validation": list, "test": list}
 
@@ -215,6 +217,7 @@ def write_model(path: Path, labels: LabelMap, normalization: Normalization, clas
     write_atomically(path / LABELS, labels.to_text())
     write_atomically(path / NORMALIZATION, normalization.to_json())
     write_weights(path / WEIGHTS, classifier)
+    (path / CALIBRATION).unlink(missing_ok=True)  # of other weights
 
 
 def write_weights(path: Path, model: keras.Model) -> None:
@@ -232,14 +235,18 @@ def write_weights(path: Path, model: keras.Model) -> None:
     write_atomically(path, content)
 
 
-def load_bundle(path: str | Path) -> Bundle:
+def load_bundle(path: str | Path, *, calibrated: bool = True) -> Bundle:
     """Loads a run folder.
+
+    Args:
+      path: the folder.
+      calibrated: divide the logits by the temperature that `tfaudio calibrate` found, if it did.
 
     Raises:
       TfaudioError: if a part is missing, unreadable or does not fit the others; the message says what to do.
     """
     from tfaudio.features.normalization import Normalization
-    from tfaudio.models.classifier import build_classifier
+    from tfaudio.models.classifier import body, build_classifier
 
     path = Path(path)
     config = read_config(path)
@@ -269,7 +276,31 @@ def load_bundle(path: str | Path) -> Bundle:
             f"{path / WEIGHTS} does not fit the model '{config.model.name}' of {path / CONFIG} ({reason}); "
             "restore the file or train again."
         ) from error
+    calibration = read_calibration(path) if calibrated else None
+    if calibration is not None:
+        # In the weights of the last layer, so that every export has it, and those that take the softmax themselves.
+        layer = body(classifier).get_layer("logits")
+        layer.set_weights([weight / calibration["temperature"] for weight in layer.get_weights()])
     return Bundle(path, config, labels, normalization, classifier)
+
+
+def read_calibration(path: Path) -> dict[str, Any] | None:
+    """Reads what `tfaudio calibrate` found: "temperature", and "thresholds" by label; None if it did not run.
+
+    Raises:
+      TfaudioError: if the file is damaged.
+    """
+    file = path / CALIBRATION
+    if not file.is_file():
+        return None
+    with _damage_told(file):
+        found = json.loads(file.read_text("utf-8"))
+        if not isinstance(found, dict) or not isinstance(found.get("thresholds"), dict):
+            raise TfaudioError("'thresholds' is missing or of another type.")
+        temperature = found.get("temperature")
+        if not isinstance(temperature, float) or not 0 < temperature < math.inf:
+            raise TfaudioError("'temperature' is no positive number.")
+    return found
 
 
 def read_split(path: Path) -> dict[str, Any]:

@@ -69,7 +69,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_multi_string(
         "threshold",
         [],
-        "Score from which on a class counts as detected, stored in the files: a number for all, or LABEL=NUMBER.",
+        "Score from which on a class counts as detected, stored in the files: a number for all, or LABEL=NUMBER; of "
+        "classes without one, what `tfaudio calibrate` found.",
         flag_values=flag_values,
     )
     flags.DEFINE_float(
@@ -138,7 +139,7 @@ def _export(
 ) -> tuple[ExportReport, DatasetSpec, RunConfig]:
     import numpy as np
 
-    from tfaudio.bundle import load_bundle, read_split
+    from tfaudio.bundle import load_bundle, read_calibration, read_split
     from tfaudio.data.catalog import read_dataset
     from tfaudio.data.labelled import read_labelled_data
     from tfaudio.data.pipeline import Pipeline
@@ -193,7 +194,8 @@ def _export(
         overwrite=flag_values.overwrite,
         clip_seconds=flag_values.clip_seconds,
         dataset_fingerprint=fingerprint,
-        thresholds=read_thresholds(flag_values.threshold, bundle.labels),
+        thresholds=(read_calibration(run_dir) or {}).get("thresholds", {})
+        | read_thresholds(flag_values.threshold, bundle.labels),
         progress=lambda line: print(f"{run_dir.name}: {line}", file=sys.stderr),
     )
     return report, data.spec, bundle.config

@@ -51,6 +51,9 @@ class Command:
 COMMANDS: dict[str, Command] = {
     "train": Command("tfaudio.cli.train", "train a classifier on labelled recordings, into a run folder"),
     "evaluate": Command("tfaudio.cli.evaluate", "score a run on its test recordings"),
+    "compare": Command("tfaudio.cli.compare", "test whether one run is better than another on the same recordings"),
+    "robustness": Command("tfaudio.cli.robustness", "score a run on noisy, clipped, coded and echoing recordings"),
+    "calibrate": Command("tfaudio.cli.calibrate", "make a run's scores as sure as they are right, and find thresholds"),
     "export": Command("tfaudio.cli.export", "write a SavedModel and .tflite files, and prove that they agree"),
     "predict": Command("tfaudio.cli.predict", "classify files and folders with a run or an exported model"),
     "features": Command("tfaudio.cli.features", "compute and draw features, or compare them all with librosa's"),

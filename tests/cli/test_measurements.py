@@ -1,0 +1,159 @@
+"""`tfaudio robustness`, `calibrate` and `compare` on a run, from its folder to files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tfaudio import bundle
+from tfaudio.bundle import load_bundle
+from tfaudio.cli.main import main
+from tfaudio.errors import TfaudioError
+from tfaudio.evaluation.evaluate import evaluate
+
+
+@pytest.fixture(scope="module")
+def run(tones: Path, tone_flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with validation recordings that is right here and there, so that there is something to calibrate."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    given = ["--folds=1", "--validation_fraction=0.3", "--epochs=4", "--learning_rate=0.02"]
+    assert main(["train", f"--data_dir={tones}", f"--output_dir={path}", *tone_flags, *given]) == 0
+    return path
+
+
+def document(path: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(path.read_text())
+    return read
+
+
+def test_robustness_begins_at_the_accuracy_of_the_run(run: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    names = "--degradations=gain,white_noise,late_start,babble"
+    assert main(["robustness", f"--run_dir={run}", names, "--limit=11", f"--report_dir={report}"]) == 0
+    found = document(report / "robustness.json")
+    # Of the twelve test recordings all but one are taken, evenly spread.
+    clean = found["clean"]
+    assert clean["num_clips"] == 11
+    assert abs(11 * clean["accuracy"] - 12 * document(run / "metrics.json")["accuracy"]) <= 1 + 1e-9
+    assert [row["name"] for row in found["degradations"]] == ["gain", "white_noise", "late_start", "babble"]
+    assert [point["severity"] for point in found["degradations"][1]["points"]] == [30, 20, 10, 5, 0, -5]
+    assert (report / "robustness.png").read_bytes()[:4] == b"\x89PNG"
+    assert "silence before, s" in (report / "robustness.txt").read_text()
+    again = [
+        "robustness",
+        f"--run_dir={run}",
+        "--degradations=white_noise",
+        "--limit=5",
+        f"--json={tmp_path / 'r.json'}",
+    ]
+    assert main(again) == 0
+    limited = document(tmp_path / "r.json")
+    assert limited["clean"]["num_clips"] == 5
+
+
+def test_calibration_changes_what_every_reader_of_the_run_gets(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(run, path)
+    before = evaluate(path, progress=False)
+    report = tmp_path / "report"
+    assert main(["calibrate", f"--run_dir={path}", f"--report_dir={report}"]) == 0
+    kept, told = document(path / bundle.CALIBRATION), document(report / "calibration.json")
+    assert told["runs"]["run"] == kept
+    assert kept["validation_clips"] == len(bundle.read_split(path)["validation"])
+    assert told["num_clips"] == len(before.clips)
+    assert told["before"]["confidence"] == pytest.approx(before.scores.max(axis=1).mean(), abs=1e-6)
+    assert (report / "reliability.png").read_bytes()[:4] == b"\x89PNG"
+    # One window a clip: softmax(z / T) is softmax(z) to the power of 1 / T, scaled to one.
+    after = evaluate(path, progress=False)
+    powers = before.scores.astype(np.float64) ** (1 / kept["temperature"])
+    np.testing.assert_allclose(after.scores, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
+    assert abs(kept["temperature"] - 1) > 0.01
+    assert told["after"]["confidence"] == pytest.approx(after.scores.max(axis=1).mean(), abs=1e-5)
+    # A second time it starts from the scores as trained, and so finds the same.
+    assert main(["calibrate", f"--run_dir={path}"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["calibrate", f"--run_dir={path}", "--overwrite"]) == 0
+    assert document(path / bundle.CALIBRATION) == kept
+    wide = ["--max_accuracy_drop=1", "--min_agreement=0", "--formats=float32,int8", "--threshold=low=0.123"]
+    assert main(["export", f"--run_dir={path}", f"--output_dir={tmp_path / 'out'}", *wide]) == 0
+    for name in ("float32", "int8"):
+        capsys.readouterr()
+        model = tmp_path / "out" / f"model_{name}.tflite"
+        assert main(["predict", f"--model={model}", "--format=jsonl", before.clips[0].path]) == 0
+        scores = list(json.loads(capsys.readouterr().out)["scores"].values())
+        np.testing.assert_allclose(scores, after.scores[0], atol=1e-4 if name == "float32" else 0.1)
+    from tfaudio.runtime import Classifier
+
+    assert Classifier(model).metadata.thresholds == {**kept["thresholds"], "low": 0.123}
+
+
+def test_a_temperature_is_found_on_validation_recordings_alone(
+    run: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tfaudio.evaluation import calibration
+
+    original = calibration.read_part
+    asked: list[str] = []
+
+    def read_part(loaded: Any, part: Any, **options: Any) -> Any:
+        asked.append(part)
+        if part == "test":
+            raise TfaudioError("not the test recordings")
+        return original(loaded, part, **options)
+
+    monkeypatch.setattr(calibration, "read_part", read_part)
+    fitted: list[float] = []
+    fit = calibration.fit_temperature
+    monkeypatch.setattr(calibration, "fit_temperature", lambda scored: fitted.append(fit(scored)) or fitted[-1])
+    with pytest.raises(TfaudioError, match="not the test recordings"):
+        calibration.calibrate_run(load_bundle(run), progress=False)
+    assert asked == ["validation", "test"]
+    assert len(fitted) == 1
+
+
+def test_a_run_without_validation_recordings_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(run, path)
+    split = document(path / "split.json")
+    (path / "split.json").write_text(json.dumps({**split, "train": split["train"], "validation": []}))
+    assert main(["calibrate", f"--run_dir={path}"]) == 1
+    assert "--validation_fraction=0.1" in capsys.readouterr().err
+    assert not (path / bundle.CALIBRATION).exists()
+
+
+@pytest.mark.parametrize("content", ["[]", '{"temperature": 0.0, "thresholds": {}}', '{"temperature": 1.5}', "{"])
+def test_a_damaged_calibration_names_its_file(content: str, run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(run, path, ignore=shutil.ignore_patterns("checkpoints"))
+    (path / bundle.CALIBRATION).write_text(content)
+    with pytest.raises(TfaudioError, match=r"calibration\.json is damaged"):
+        load_bundle(path)
+
+
+def test_mistakes_are_told_in_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["robustness", f"--run_dir={run}", "--degradations=bable"], "Did you mean 'babble'"),
+        (["robustness", f"--run_dir={tmp_path / 'none'}"], "no run folder"),
+        (["calibrate", f"--run_dir={tmp_path}"], "config.json"),
+        (["robustness", f"--run_dir={run}", f"--json={run}"], "is a folder"),
+    ):
+        assert main(arguments) == 1
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tfaudio")]
+        assert len(lines) == 1
+        assert message in lines[0]
+
+
+def test_a_run_is_compared_with_itself(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(run), str(run / "predictions.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "p = 1: no difference" in out
+    assert "+0.0 points" in out

@@ -1,0 +1,170 @@
+"""Calibration against formulas of its own, in float64, and against scores whose truth is known by construction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from tfaudio.errors import TfaudioError
+from tfaudio.evaluation.calibration import (
+    RunCalibration,
+    Scored,
+    brier_score,
+    calibration_record,
+    calibration_table,
+    class_thresholds,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    reliability_bins,
+    reliability_png,
+    unknown_threshold,
+)
+from tfaudio.labels import LabelMap
+
+
+def drawn(count: int, temperature: float, seed: int = 0, classes: int = 4) -> Scored:
+    """Logits, a window a clip, whose classes are drawn from softmax(logits / temperature)."""
+    rng = np.random.default_rng(seed)
+    logits = 3.0 * rng.standard_normal((count, classes))
+    odds = np.exp(logits / temperature)
+    odds /= odds.sum(axis=1, keepdims=True)
+    targets = (rng.random(count)[:, None] > odds.cumsum(axis=1)).sum(axis=1)
+    return Scored(logits.astype(np.float32), np.arange(count), targets)
+
+
+@pytest.mark.parametrize("truth", [0.5, 1.0, 2.5])
+def test_the_temperature_that_made_the_classes_is_found(truth: float) -> None:
+    scored = drawn(20_000, truth)
+    found = fit_temperature(scored)
+    assert found == pytest.approx(truth, rel=0.04)
+    after = scored.scores(found)
+    bins = reliability_bins(after.max(axis=1), after.argmax(axis=1) == scored.targets, equal_mass=True)
+    assert expected_calibration_error(bins) < 0.015
+
+
+def test_the_temperature_is_the_likeliest_of_a_fine_grid() -> None:
+    scored = drawn(60, 1.7, seed=5)
+    grid = np.exp(np.linspace(np.log(0.2), np.log(10), 4_001))
+    logits = scored.logits.astype(np.float64)
+    losses = []
+    for temperature in grid:
+        shifted = logits / temperature
+        losses.append(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(60), scored.targets]))
+    assert fit_temperature(scored) == pytest.approx(grid[np.argmin(losses)], rel=2e-3)
+
+
+def test_windows_of_a_clip_are_averaged_as_scores() -> None:
+    logits = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 4.0]])
+    scores = Scored(logits, np.array([0, 1, 0]), np.array([0, 1])).scores(2.0)
+
+    def first(difference: float) -> float:
+        return 1 / (1 + np.exp(-difference / 2.0))
+
+    np.testing.assert_allclose(scores[:, 0], [(first(2.0) + first(-4.0)) / 2, first(-1.0)])
+    np.testing.assert_allclose(scores.sum(axis=1), 1.0)
+
+
+def test_recordings_that_are_all_right_tell_no_temperature() -> None:
+    logits = 5.0 * np.eye(3)[[0, 1, 2, 0]]
+    with pytest.raises(TfaudioError, match="4 of the 4 validation recordings are right"):
+        fit_temperature(Scored(logits, np.arange(4), np.array([0, 1, 2, 0])))
+    with pytest.raises(TfaudioError, match="0 of the 4"):
+        fit_temperature(Scored(logits, np.arange(4), np.array([1, 2, 0, 1])))
+
+
+def test_calibration_errors_worked_by_hand() -> None:
+    confidences = [0.95, 0.91, 0.55, 0.52, 0.58, 0.2]
+    correct = [True, False, True, False, False, True]
+    by_width = reliability_bins(confidences, correct, equal_mass=False, num_bins=10)
+    assert [b.count for b in by_width] == [1, 3, 2]
+    expected = (1 * abs(0.2 - 1) + 3 * abs(0.55 - 1 / 3) + 2 * abs(0.93 - 0.5)) / 6
+    assert expected_calibration_error(by_width) == pytest.approx(expected)
+    by_mass = reliability_bins(confidences, correct, equal_mass=True, num_bins=3)
+    expected = (2 * abs(0.36 - 0.5) + 2 * abs(0.565 - 0.5) + 2 * abs(0.93 - 0.5)) / 6
+    assert expected_calibration_error(by_mass) == pytest.approx(expected)
+    assert [b.count for b in reliability_bins([1.0, 0.0], [True, False], equal_mass=False)] == [1, 1]
+    assert len(reliability_bins(confidences, correct, equal_mass=True)) == 6
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))
+def test_calibration_errors_against_binned_statistics(pairs: list[tuple[float, bool]]) -> None:
+    confidences, correct = np.array([c for c, _ in pairs]), np.array([float(right) for _, right in pairs])
+    edges = np.arange(16) / 15
+    gaps = stats.binned_statistic(confidences, confidences - correct, "sum", bins=edges)[0]
+    # A value that rounding puts beyond an edge would be counted elsewhere.
+    if np.abs(confidences[:, None] - edges[1:-1]).min() > 1e-9:
+        found = expected_calibration_error(reliability_bins(confidences, correct, equal_mass=False))
+        assert found == pytest.approx(np.abs(gaps).sum() / len(pairs), abs=1e-9)
+    one_bin = expected_calibration_error(reliability_bins(confidences, correct, equal_mass=True, num_bins=1))
+    assert one_bin == pytest.approx(abs(confidences.mean() - correct.mean()))
+
+
+def test_likelihood_and_brier_score_worked_by_hand() -> None:
+    scores = np.array([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]])
+    assert negative_log_likelihood(scores, np.array([1, 1])) == pytest.approx(np.log(4) / 2)
+    assert brier_score(scores, np.array([1, 1])) == pytest.approx((0.5**2 + 0.75**2 + 0.25**2) / 2)
+    assert np.isfinite(negative_log_likelihood(scores, np.array([1, 0])))
+
+
+def test_class_thresholds_part_a_class_from_the_rest_where_f1_is_best() -> None:
+    # cat: 0.9 and 0.7 are cats, 0.3 and 0.1 are none. dog: the best cut takes one stranger along. No cow is there.
+    scores = np.array([[0.9, 0.05, 0.05], [0.7, 0.25, 0.05], [0.3, 0.65, 0.05], [0.1, 0.45, 0.45]])
+    labels = LabelMap(("cat", "dog", "cow"))
+    found = class_thresholds(scores, np.array([0, 0, 1, 1]), labels)
+    assert found == {"cat": pytest.approx(0.5), "dog": pytest.approx(0.35)}
+    found = class_thresholds(scores, np.array([0, 1, 0, 1]), labels)
+    # Of cats at 0.9 and 0.3: from 0.2 on 2 of 3 are right, F1 0.8; from 0.8 on 1 of 1, F1 0.67.
+    assert found["cat"] == pytest.approx(0.2)
+
+
+@given(st.integers(0, 10_000))
+def test_no_threshold_has_a_better_f1(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.dirichlet([1, 1], size=12).round(2)
+    targets = rng.integers(0, 2, 12)
+    found = class_thresholds(scores, targets, LabelMap(("a", "b")))
+
+    def f1(cut: float, index: int) -> float:
+        taken, positive = scores[:, index] >= cut, targets == index
+        return 2 * (taken & positive).sum() / (taken.sum() + positive.sum())
+
+    for index, label in enumerate("ab"):
+        between = [cut for cut in np.arange(0.005, 1, 0.01) if scores[:, index].min() < cut < scores[:, index].max()]
+        if label in found:
+            assert f1(found[label], index) == pytest.approx(max(f1(cut, index) for cut in between))
+
+
+def test_the_threshold_for_unknown_keeps_the_share_it_promises() -> None:
+    confidences = np.linspace(0.5, 0.99, 50)
+    scores = np.stack([confidences, 1 - confidences], axis=1)
+    targets = np.zeros(50, int)
+    for keep, least in ((1.0, 50), (0.95, 48), (0.5, 25)):
+        cut = unknown_threshold(scores, targets, keep=keep)
+        assert (confidences >= cut).sum() == least
+    targets[:25] = 1  # answers that are wrong have no say
+    assert unknown_threshold(scores, targets, keep=1.0) == pytest.approx(confidences[25], abs=1e-6)
+    with pytest.raises(TfaudioError, match="No validation recording"):
+        unknown_threshold(scores, np.ones(50, int))
+
+
+def test_each_run_is_judged_by_its_own_calibration() -> None:
+    runs = {
+        f"fold_{number}": RunCalibration(temperature, {"a": 0.5}, 0.9, 0.4, 30, drawn(400, temperature, seed=number))
+        for number, temperature in ((1, 2.0), (2, 3.5))
+    }
+    record = calibration_record(runs)
+    assert record["num_clips"] == 800
+    assert record["after"]["accuracy"] == record["before"]["accuracy"]
+    for key in ("ece_equal_mass", "ece_equal_width", "negative_log_likelihood", "brier"):
+        assert record["after"][key] < record["before"][key]
+    scores = np.concatenate([run.test.scores(run.temperature) for run in runs.values()])
+    assert record["after"]["answered"] == np.mean(scores.max(axis=1) >= 0.4)
+    assert record["after"]["accuracy_of_answered"] > record["after"]["accuracy"]
+    table = calibration_table(record, title="words")
+    assert "fold_2: temperature 3.500" in table
+    assert len({len(line) for line in table.splitlines()[5:14]}) == 1
+    assert reliability_png(record, title="$ and _")[:4] == b"\x89PNG"

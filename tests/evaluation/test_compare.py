@@ -1,0 +1,147 @@
+"""McNemar's test and the paired difference, against SciPy and by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from tfaudio.bundle import write_config
+from tfaudio.cli.main import main
+from tfaudio.config import RunConfig
+from tfaudio.errors import TfaudioError
+from tfaudio.evaluation.compare import Prediction, Recording, compare, mcnemar_p, read_predictions
+
+Rows = list[tuple[str, str, str]]
+
+
+def write(path: Path, rows: Rows) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "predicted", "score"])
+        writer.writerows((*row, "0.5") for row in rows)
+    return path
+
+
+def answers(right: str, root: str = "/d") -> Rows:
+    """One recording a letter: + is right, - is not."""
+    return [(f"{root}/{index}.wav", "cat", "cat" if sign == "+" else "dog") for index, sign in enumerate(right)]
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_p_values_against_scipy(only_a: int, only_b: int) -> None:
+    expected = stats.binomtest(only_a, only_a + only_b, 0.5).pvalue if only_a + only_b else 1.0
+    assert mcnemar_p(only_a, only_b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_p_values_of_many_cases_come_near_the_chi_squared_form() -> None:
+    only_a, only_b = 4_900, 5_150
+    statistic = (abs(only_a - only_b) - 1) ** 2 / (only_a + only_b)
+    assert mcnemar_p(only_a, only_b) == pytest.approx(stats.chi2.sf(statistic, 1), rel=1e-2)
+    assert mcnemar_p(0, 0) == mcnemar_p(7, 7) == 1.0
+    assert mcnemar_p(0, 2_000) < 1e-300
+
+
+def test_a_comparison_worked_by_hand(tmp_path: Path) -> None:
+    a = read_predictions(write(tmp_path / "a.csv", answers("++++++----")))
+    b = read_predictions(write(tmp_path / "b.csv", answers("+++++-++++", root="/moved/here")))
+    found = compare(a, b)
+    assert (found.num_clips, found.only_a, found.only_b) == (10, 1, 4)
+    assert (found.accuracy_a, found.accuracy_b) == (0.6, 0.9)
+    assert found.difference == pytest.approx(0.3)
+    assert found.p_value == pytest.approx(2 * (1 + 5) / 2**5)
+    assert "p = 0.375" in found.to_text("a", "b")
+    swapped = compare(b, a)
+    assert (swapped.only_a, swapped.only_b, swapped.p_value) == (4, 1, found.p_value)
+    assert swapped.interval == pytest.approx((-found.interval[1], -found.interval[0]), abs=0.02)
+
+
+def test_the_interval_of_the_difference_is_paired_as_scipys_is() -> None:
+    rng = np.random.default_rng(3)
+    right_a = rng.random(300) < 0.7
+    right_b = np.where(rng.random(300) < 0.8, right_a, rng.random(300) < 0.85)
+    sides = [
+        {
+            Recording(f"{index:03}.wav", 0): Prediction("cat", "cat" if value else "dog")
+            for index, value in enumerate(right)
+        }
+        for right in (right_a, right_b)
+    ]
+    found = compare(sides[0], sides[1])
+    reference = stats.bootstrap(
+        (right_b.astype(float), right_a.astype(float)),
+        lambda b, a, axis: b.mean(axis=axis) - a.mean(axis=axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        rng=np.random.default_rng(4),
+    ).confidence_interval
+    assert found.interval == pytest.approx((reference.low, reference.high), abs=0.006)
+    # Unpaired, the same accuracies would say much less.
+    unpaired = 1.96 * np.sqrt(right_a.var() / 300 + right_b.var() / 300)
+    assert found.interval[1] - found.interval[0] < 1.5 * unpaired
+
+
+def test_other_recordings_or_labels_are_one_sentence(tmp_path: Path) -> None:
+    a = read_predictions(write(tmp_path / "a.csv", answers("++")))
+    with pytest.raises(TfaudioError, match="A was tested on 2 recordings and B on 3, of which 2 are the same"):
+        compare(a, read_predictions(write(tmp_path / "b.csv", answers("+++"))))
+    with pytest.raises(TfaudioError, match="'cat' in A and 'dog' in B"):
+        compare(
+            a, read_predictions(write(tmp_path / "c.csv", [("/d/0.wav", "dog", "dog"), ("/d/1.wav", "cat", "cat")]))
+        )
+
+
+def test_clips_of_one_file_are_told_apart_by_their_order(tmp_path: Path) -> None:
+    rows = [("/d/long.wav", label, "cat") for label in ("cat", "dog", "cat")]
+    found = read_predictions(write(tmp_path / "a.csv", rows))
+    assert [found[Recording("long.wav", part)].correct for part in range(3)] == [True, False, True]
+
+
+def test_folds_are_joined_and_seeds_have_to_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = answers("+-+-")
+    for name, rows in (("fold_1", both[:2]), ("fold_2", both[2:])):
+        write_config(tmp_path / "folds" / name, RunConfig())
+        write(tmp_path / "folds" / name / "predictions.csv", rows)
+    for seed, right in ((3, "++++"), (4, "----")):
+        write_config(tmp_path / "seeds" / f"seed_{seed}", RunConfig().override({"training.seed": seed}))
+        write(tmp_path / "seeds" / f"seed_{seed}" / "predictions.csv", answers(right))
+    assert len(read_predictions(tmp_path / "folds")) == 4
+    names = [str(tmp_path / "folds"), str(tmp_path / "seeds")]
+    assert main(["compare", *names]) == 1
+    assert "--seed=3" in capsys.readouterr().err
+    assert main(["compare", *names, "--seed=5"]) == 1
+    assert "no run of seed 5" in capsys.readouterr().err
+    assert main(["compare", *names, "--seed=3", f"--json={tmp_path / 'c.json'}"]) == 0
+    document = json.loads((tmp_path / "c.json").read_text())
+    assert (document["only_a"], document["only_b"], document["p_value"]) == (0, 2, 0.5)
+    assert "+50.0 points" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n", "columns path, label, predicted"),
+        ("path,label,predicted\n", "no predictions"),
+        ("path,label,predicted\nx.wav,cat\n", "columns path, label, predicted"),
+        ("path,label,predicted\nx.wav,cat,cat\n/d/y.wav,cat,cat\n", "no folder in common"),
+    ],
+)
+def test_a_file_of_something_else_is_told(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(TfaudioError, match=message):
+        read_predictions(tmp_path / "a.csv")
+
+
+def test_mistaken_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(tmp_path)]) == 2
+    assert "Name two" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path), str(tmp_path)]) == 1
+    assert "predictions.csv" in capsys.readouterr().err

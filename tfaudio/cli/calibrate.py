@@ -1,0 +1,88 @@
+"""`tfaudio calibrate`: make a run's scores as sure as they are right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from tfaudio.cli import command_line, load_tensorflow, refuse_arguments
+from tfaudio.files import check_can_write, refuse_existing, write_atomically, write_json
+
+USAGE = """tfaudio calibrate --run_dir=RUN [--report_dir=DIR] [--json=FILE] [flags]
+
+Fits a temperature and thresholds to the validation recordings of a run (train with --validation_fraction=0.1), never to
+test recordings, and keeps them in the run folder: from then on evaluate, predict and export give calibrated scores, and
+exported files carry the thresholds. What that changes on the test recordings is told. Of a cross-validation's folder
+every run is calibrated.
+
+  tfaudio calibrate --run_dir=runs/birds --report_dir=birds_calibration
+"""
+
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    flags.DEFINE_string("run_dir", None, "Run folder, or that of a cross-validation.", flag_values=flag_values)
+    flags.DEFINE_float(
+        "keep",
+        0.95,
+        "Share of the right answers that the threshold for unknown sounds leaves.",
+        flag_values=flag_values,
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    flags.DEFINE_string("json", None, "Write the figures here as JSON.", flag_values=flag_values)
+    flags.DEFINE_string(
+        "report_dir", None, "Write calibration.json, calibration.txt and reliability.png here.", flag_values=flag_values
+    )
+    flags.DEFINE_string("data_dir", None, "Where the data set lies now, if it was moved.", flag_values=flag_values)
+    flags.DEFINE_boolean("overwrite", False, "Replace files that stand.", flag_values=flag_values)
+    flags.mark_flag_as_required("run_dir", flag_values)
+
+
+def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
+    """Calibrates and reports."""
+    refuse_arguments(arguments)
+    from tfaudio.bundle import CALIBRATION, run_folders
+
+    run_dir = Path(flag_values.run_dir)
+    folders = run_folders(run_dir)
+    for path in [folder / CALIBRATION for folder in folders] + ([flag_values.json] if flag_values.json else []):
+        check_can_write(path, overwrite=flag_values.overwrite)
+    if flag_values.report_dir:
+        refuse_existing(flag_values.report_dir, overwrite=flag_values.overwrite)
+
+    load_tensorflow()
+    from tfaudio.bundle import load_bundle
+    from tfaudio.evaluation.calibration import calibrate_run, calibration_record, calibration_table, reliability_png
+    from tfaudio.evaluation.protocol import versions
+
+    runs = {}
+    for folder in folders:
+        bundle = load_bundle(folder, calibrated=False)
+        if flag_values.data_dir:
+            bundle = bundle.moved_data(flag_values.data_dir)
+        runs[folder.name] = calibrate_run(bundle, keep=flag_values.keep)
+    config = bundle.config
+    record = {
+        "run_dir": str(run_dir),
+        "dataset": config.data.dataset,
+        "model": config.model.name,
+        "command": command_line(),
+        "versions": versions(),
+        **calibration_record(runs),
+    }
+    title = f"{config.data.dataset}, {config.model.name}"
+    table = calibration_table(record, title=title)
+    print(table, end="")
+    for folder in folders:
+        write_json(folder / CALIBRATION, runs[folder.name].to_dict())
+    if flag_values.json:
+        write_json(flag_values.json, record)
+    if flag_values.report_dir:
+        report_dir = Path(flag_values.report_dir)
+        write_json(report_dir / "calibration.json", record)
+        write_atomically(report_dir / "calibration.txt", table)
+        write_atomically(report_dir / "reliability.png", reliability_png(record, title=title))
+    print(f"kept in {run_dir}")
+    return 0

@@ -1,0 +1,91 @@
+"""`tfaudio robustness`: how a run's accuracy falls where recordings get worse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from tfaudio.cli import command_line, load_tensorflow, refuse_arguments
+from tfaudio.files import check_can_write, refuse_existing, write_atomically, write_json
+
+USAGE = """tfaudio robustness --run_dir=RUN [--report_dir=DIR] [--json=FILE] [flags]
+
+Scores a run on its test recordings again, made worse step by step: white noise, babble of other recordings, gain,
+clipping, MP3 and Ogg Vorbis at low rates, a clock that runs wrong, silence before the sound, and rooms. The folder of a
+cross-validation is scored run by run, over all test recordings.
+
+  tfaudio robustness --run_dir=runs/birds --degradations=white_noise,mp3 --report_dir=birds_robustness
+"""
+
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    flags.DEFINE_string("run_dir", None, "Run folder to score, or that of a cross-validation.", flag_values=flag_values)
+    flags.DEFINE_list("degradations", None, "Which ones; all of them if left out.", flag_values=flag_values)
+    flags.DEFINE_integer(
+        "limit", None, "Test recordings of each run to take, for speed.", flag_values=flag_values, lower_bound=1
+    )
+    flags.DEFINE_integer("seed", 0, "Of noise and rooms.", flag_values=flag_values, lower_bound=0)
+    flags.DEFINE_string("json", None, "Write the figures here as JSON.", flag_values=flag_values)
+    flags.DEFINE_string(
+        "report_dir", None, "Write robustness.json, robustness.txt and robustness.png here.", flag_values=flag_values
+    )
+    flags.DEFINE_string("data_dir", None, "Where the data set lies now, if it was moved.", flag_values=flag_values)
+    flags.DEFINE_boolean("overwrite", False, "Replace files that stand.", flag_values=flag_values)
+    flags.mark_flag_as_required("run_dir", flag_values)
+
+
+def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
+    """Scores and reports."""
+    refuse_arguments(arguments)
+    if flag_values.json:
+        check_can_write(flag_values.json, overwrite=flag_values.overwrite)
+    if flag_values.report_dir:
+        refuse_existing(flag_values.report_dir, overwrite=flag_values.overwrite)
+    run_dir = Path(flag_values.run_dir)
+    from tfaudio.bundle import run_folders
+
+    folders = run_folders(run_dir)  # before TensorFlow is loaded
+
+    load_tensorflow()
+    from tfaudio.bundle import load_bundle
+    from tfaudio.evaluation.protocol import versions
+    from tfaudio.evaluation.robustness import (
+        DEGRADATIONS,
+        choose_degradations,
+        measure_run,
+        robustness_png,
+        robustness_record,
+        robustness_table,
+    )
+
+    degradations = choose_degradations(flag_values.degradations or DEGRADATIONS)
+    measured = []
+    for folder in folders:
+        bundle = load_bundle(folder)
+        if flag_values.data_dir:
+            bundle = bundle.moved_data(flag_values.data_dir)
+        measured.append(measure_run(bundle, degradations, limit=flag_values.limit, seed=flag_values.seed))
+    config = bundle.config
+    record = {
+        "run_dir": str(run_dir),
+        "dataset": config.data.dataset,
+        "model": config.model.name,
+        "runs": len(folders),
+        "seed": flag_values.seed,
+        "command": command_line(),
+        "versions": versions(),
+        **robustness_record(measured),
+    }
+    title = f"{config.data.dataset}, {config.model.name}"
+    table = robustness_table(record, title=title)
+    print(table, end="")
+    if flag_values.json:
+        write_json(flag_values.json, record)
+    if flag_values.report_dir:
+        report_dir = Path(flag_values.report_dir)
+        write_json(report_dir / "robustness.json", record)
+        write_atomically(report_dir / "robustness.txt", table)
+        write_atomically(report_dir / "robustness.png", robustness_png(record, title=title))
+    return 0

@@ -1,0 +1,343 @@
+"""Scores that mean what they say: a temperature, and thresholds, found on held-out training recordings alone.
+
+The temperature T divides the logits, so that scores are softmax(logits / T): the order of a window's classes stays, and
+how sure the scores are is fitted to how often they are right.
+
+Source: C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.optimize
+import scipy.special
+
+from tfaudio.bundle import Bundle, read_split
+from tfaudio.errors import TfaudioError
+from tfaudio.evaluation.evaluate import read_part, window_logits
+from tfaudio.labels import LabelMap
+
+Array = npt.NDArray[np.float64]
+
+NUM_BINS = 15
+_TEMPERATURES = (0.05, 20.0)
+_LEAST_PROBABILITY = 1e-12  # under the logarithm
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a classifier said of some recordings, n of them, before it was made a score.
+
+    Args:
+      logits: [windows, classes].
+      positions: which recording each window is of, int [windows]; every recording has one at least.
+      targets: the classes, int [n].
+    """
+
+    logits: npt.NDArray[np.floating[Any]]
+    positions: npt.NDArray[np.integer[Any]]
+    targets: npt.NDArray[np.integer[Any]]
+
+    def scores(self, temperature: float = 1.0) -> Array:
+        """Returns float64 [n, classes]: the mean over the windows of each recording, as the device takes it."""
+        of_windows = scipy.special.softmax(self.logits.astype(np.float64) / temperature, axis=1)
+        total = np.zeros((len(self.targets), of_windows.shape[1]))
+        np.add.at(total, self.positions, of_windows)
+        return total / np.bincount(self.positions, minlength=len(self.targets))[:, None]
+
+
+def fit_temperature(scored: Scored) -> float:
+    """Finds the temperature under which the recordings are likeliest.
+
+    Args:
+      scored: of recordings that were neither trained nor tested on.
+
+    Raises:
+      TfaudioError: if the recordings tell none, as where all of them are right: the surer, the likelier then.
+    """
+
+    def loss(log_temperature: float) -> float:
+        return negative_log_likelihood(scored.scores(math.exp(log_temperature)), scored.targets)
+
+    ends = [math.log(end) for end in _TEMPERATURES]
+    found = scipy.optimize.minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-5})
+    if min(map(loss, ends)) < found.fun + 1e-6:
+        right = int((scored.scores().argmax(axis=1) == scored.targets).sum())
+        raise TfaudioError(
+            f"{right} of the {len(scored.targets)} validation recordings are right, which tells no temperature between "
+            f"{_TEMPERATURES[0]:g} and {_TEMPERATURES[1]:g}; train with a larger --validation_fraction."
+        )
+    return math.exp(found.x)
+
+
+def negative_log_likelihood(scores: Array, targets: npt.NDArray[np.integer[Any]]) -> float:
+    """Mean over the clips of -ln(score of the true class)."""
+    of_truth = scores[np.arange(len(targets)), targets]
+    return float(-np.log(np.maximum(of_truth, _LEAST_PROBABILITY)).mean())
+
+
+def brier_score(scores: Array, targets: npt.NDArray[np.integer[Any]]) -> float:
+    """Mean over the clips of the squared distance between the scores and the truth, 0 to 2."""
+    return float(np.mean(np.sum((scores - np.eye(scores.shape[1])[targets]) ** 2, axis=1)))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Clips whose highest scores are alike.
+
+    Args:
+      count: of clips, at least 1.
+      confidence: mean of their highest scores.
+      accuracy: share of them that is right.
+    """
+
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def reliability_bins(
+    confidences: npt.ArrayLike, correct: npt.ArrayLike, *, equal_mass: bool, num_bins: int = NUM_BINS
+) -> list[Bin]:
+    """Sorts clips into bins by their highest score.
+
+    Args:
+      confidences: float [n], in [0, 1].
+      correct: bool [n].
+      equal_mass: make bins that hold equally many clips (or one more); otherwise bins of equal width from 0 to 1.
+      num_bins: at most; empty bins are left out.
+    """
+    confidences, correct = np.asarray(confidences, np.float64), np.asarray(correct, bool)
+    if equal_mass:
+        parts = np.array_split(np.lexsort((correct, confidences)), min(num_bins, len(confidences)))
+    else:
+        numbers = np.minimum((confidences * num_bins).astype(int), num_bins - 1)
+        parts = [np.flatnonzero(numbers == number) for number in range(num_bins)]
+    return [Bin(len(part), float(confidences[part].mean()), float(correct[part].mean())) for part in parts if len(part)]
+
+
+def expected_calibration_error(bins: Sequence[Bin]) -> float:
+    """Mean over the clips of the distance between their bin's confidence and accuracy."""
+    return sum(b.count * abs(b.confidence - b.accuracy) for b in bins) / sum(b.count for b in bins)
+
+
+def class_thresholds(scores: Array, targets: npt.NDArray[np.integer[Any]], labels: LabelMap) -> dict[str, float]:
+    """Finds for each class the score from which on it is best called present, by F1 of that class against the rest.
+
+    A threshold lies half-way between the two scores that it parts. Classes without a clip, and those that no threshold
+    tells from the rest, have none.
+
+    Returns:
+      scores in (0, 1) by label, for `tfaudio export --threshold`.
+    """
+    found = {}
+    for index, label in enumerate(labels):
+        positive, own = targets == index, scores[:, index]
+        values = np.unique(own)
+        cuts = (values[:-1] + values[1:]) / 2
+        if not positive.any() or not len(cuts):
+            continue
+        taken = own[None, :] >= cuts[:, None]
+        f1 = 2 * (taken & positive).sum(axis=1) / (taken.sum(axis=1) + positive.sum())
+        if f1.max() > 0:
+            found[label] = round(float(cuts[f1.argmax()]), 6)
+    return found
+
+
+def unknown_threshold(scores: Array, targets: npt.NDArray[np.integer[Any]], *, keep: float = 0.95) -> float:
+    """Finds the highest score below which an answer may be called unknown, and `keep` of the right answers still stay.
+
+    Raises:
+      TfaudioError: if no answer is right.
+    """
+    confidences = np.sort(scores.max(axis=1)[scores.argmax(axis=1) == targets])
+    if not len(confidences):
+        raise TfaudioError("No validation recording is recognised, so no threshold can be found; train longer.")
+    given_up = math.floor((1.0 - keep) * len(confidences) + 1e-9)
+    return math.floor(float(confidences[given_up]) * 1e6) / 1e6
+
+
+def figures(scores: Array, targets: npt.NDArray[np.integer[Any]], unknown_below: npt.ArrayLike) -> dict[str, Any]:
+    """Returns what the scores are worth, as plain values.
+
+    Args:
+      scores: [n, classes].
+      targets: int [n].
+      unknown_below: the score below which a clip's answer is unknown, a number or [n].
+
+    Returns:
+      the rows of `calibration_table`; "bins" of equally many clips, for the picture.
+    """
+    confidences, correct = scores.max(axis=1), scores.argmax(axis=1) == targets
+    answered = confidences >= np.asarray(unknown_below)
+    by_width = reliability_bins(confidences, correct, equal_mass=False)
+    by_mass = reliability_bins(confidences, correct, equal_mass=True)
+    return {
+        "accuracy": float(correct.mean()),
+        "confidence": float(confidences.mean()),
+        "ece_equal_width": expected_calibration_error(by_width),
+        "ece_equal_mass": expected_calibration_error(by_mass),
+        "negative_log_likelihood": negative_log_likelihood(scores, targets),
+        "brier": brier_score(scores, targets),
+        "answered": float(answered.mean()),
+        "accuracy_of_answered": float(correct[answered].mean()) if answered.any() else None,
+        "bins": [asdict(b) for b in by_mass],
+    }
+
+
+@dataclass(frozen=True)
+class RunCalibration:
+    """A run's calibration, and its test recordings to judge it by.
+
+    Args:
+      temperature: that divides the logits.
+      thresholds: of the calibrated scores, by label.
+      unknown_before: score below which an answer is unknown, of the scores as trained.
+      unknown_below: the same of the calibrated scores.
+      validation_clips: that told all of it.
+      test: what the classifier said of the test recordings.
+    """
+
+    temperature: float
+    thresholds: Mapping[str, float]
+    unknown_before: float
+    unknown_below: float
+    validation_clips: int
+    test: Scored
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what the run folder keeps, and `load_bundle` reads."""
+        return {
+            "temperature": self.temperature,
+            "thresholds": dict(self.thresholds),
+            "unknown_below": self.unknown_below,
+            "validation_clips": self.validation_clips,
+        }
+
+
+def calibrate_run(bundle: Bundle, *, keep: float = 0.95, progress: bool = True) -> RunCalibration:
+    """Fits temperature and thresholds to a run's validation recordings.
+
+    These come out of the training part, and no weight was fitted to them; at most the epoch was chosen by them.
+
+    Args:
+      bundle: the run, loaded without an earlier calibration.
+      keep: share of right answers that the threshold for unknown sounds must leave.
+      progress: show bars.
+
+    Raises:
+      TfaudioError: if the run held no validation recordings out, or its data cannot be read or have changed.
+    """
+    if not read_split(bundle.path)["validation"]:
+        raise TfaudioError(
+            f"{bundle.path} held no validation recordings out, and fitted to test recordings the scores would flatter "
+            "themselves; train with --validation_fraction=0.1."
+        )
+    validation = _scored(bundle, "validation", progress)
+    temperature = fit_temperature(validation)
+    before, after = validation.scores(), validation.scores(temperature)
+    return RunCalibration(
+        temperature=temperature,
+        thresholds=class_thresholds(after, validation.targets, bundle.labels),
+        unknown_before=unknown_threshold(before, validation.targets, keep=keep),
+        unknown_below=unknown_threshold(after, validation.targets, keep=keep),
+        validation_clips=len(validation.targets),
+        test=_scored(bundle, "test", progress),
+    )
+
+
+def _scored(bundle: Bundle, part: Any, progress: bool) -> Scored:
+    data, indices = read_part(bundle, part, progress=progress)
+    if not len(indices):
+        raise TfaudioError(f"None of the {part} recordings can be used; mend them, or change the split.")
+    logits, positions = window_logits(bundle, data.recordings, indices)
+    return Scored(logits, positions, data.targets(bundle.labels)[indices])
+
+
+def calibration_record(runs: Mapping[str, RunCalibration]) -> dict[str, Any]:
+    """Brings the runs of a cross-validation together: each test recording under the calibration of its own run.
+
+    Args:
+      runs: by the name of the run folder.
+
+    Returns:
+      runs: what each keeps; before and after: `figures` over all test recordings, before and after calibration.
+    """
+    before = np.concatenate([run.test.scores() for run in runs.values()])
+    after = np.concatenate([run.test.scores(run.temperature) for run in runs.values()])
+    targets = np.concatenate([run.test.targets for run in runs.values()])
+    sizes = [len(run.test.targets) for run in runs.values()]
+    unknown_before = np.repeat([run.unknown_before for run in runs.values()], sizes)
+    unknown_after = np.repeat([run.unknown_below for run in runs.values()], sizes)
+    return {
+        "num_bins": NUM_BINS,
+        "num_clips": len(targets),
+        "runs": {name: run.to_dict() for name, run in runs.items()},
+        "before": figures(before, targets, unknown_before),
+        "after": figures(after, targets, unknown_after),
+    }
+
+
+_ROWS = {
+    "accuracy": ("accuracy", ".1%"),
+    "confidence": ("mean highest score", ".1%"),
+    "ece_equal_width": ("calibration error, bins of equal width", ".2%"),
+    "ece_equal_mass": ("calibration error, bins of equal mass", ".2%"),
+    "negative_log_likelihood": ("negative log-likelihood", ".4f"),
+    "brier": ("Brier score", ".4f"),
+    "answered": ("answered, not unknown", ".1%"),
+    "accuracy_of_answered": ("accuracy of the answered", ".1%"),
+}
+
+
+def calibration_table(record: Mapping[str, Any], *, title: str = "") -> str:
+    """Lays out what calibration changed on the test recordings, and each run's temperature."""
+    lines = [title, ""] if title else []
+    for name, run in record["runs"].items():
+        lines.append(
+            f"{name}: temperature {run['temperature']:.3f}, unknown below {run['unknown_below']:.3f}; told by "
+            f"{run['validation_clips']} validation recordings"
+        )
+    width = max(len(text) for text, _ in _ROWS.values())
+    head = f"{record['num_clips']} test recordings"
+    lines += ["", f"{head:<{width}}  {'before':>8}  {'after':>8}"]
+    for key, (text, form) in _ROWS.items():
+        cells = ["-" if record[when][key] is None else format(record[when][key], form) for when in ("before", "after")]
+        lines.append(f"{text:<{width}}  {cells[0]:>8}  {cells[1]:>8}")
+    lines += ["", f"Calibration errors are of the highest score, in {record['num_bins']} bins."]
+    return "\n".join(lines) + "\n"
+
+
+def reliability_png(record: Mapping[str, Any], *, title: str = "") -> bytes:
+    """Draws accuracy over confidence, before and after: on the diagonal, scores are as sure as they are right.
+
+    Returns:
+      The content of a PNG file.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.4, 3.9), dpi=120, layout="constrained")
+    for axes, when in zip(figure.subplots(1, 2, sharey=True), ("before", "after"), strict=True):
+        bins = record[when]["bins"]
+        axes.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1)
+        confidence, accuracy = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
+        axes.vlines(confidence, confidence, accuracy, color="C3", alpha=0.5)
+        axes.plot(confidence, accuracy, marker="o", linestyle="none")
+        axes.set_title(f"{when}: error {record[when]['ece_equal_mass']:.1%}", fontsize=10)
+        axes.set_xlabel("mean highest score of the bin")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(-0.02, 1.02)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("share that is right")
+    if title:
+        figure.suptitle(title, fontsize=11, parse_math=False)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
