@@ -87,7 +87,7 @@ class Bundle:
 
         if not takes_mask(self.config):
             return self.classifier
-        twin = build_classifier(self.config, len(self.labels), masked=False)
+        twin = build_classifier(self.config, len(self.labels), masked=False, read_weights=False)
         twin.set_weights(self.classifier.get_weights())
         return twin
 
@@ -267,7 +267,7 @@ def load_bundle(path: str | Path, *, calibrated: bool = True) -> Bundle:
             f"{file} has {len(normalization.mean)} bins, but the front end of {path / CONFIG} takes {num_bins}; "
             "restore the file or train again."
         )
-    classifier = build_classifier(config, len(labels))
+    classifier = build_classifier(config, len(labels), read_weights=False)
     try:
         classifier.load_weights(path / WEIGHTS)
     except (ValueError, OSError, LookupError, RuntimeError, TypeError) as error:  # as h5py meets the damage
