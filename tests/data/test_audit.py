@@ -1,0 +1,291 @@
+"""Each fault is planted into a clean data set, and that fault alone is found."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from tests.data.folders import read, touch
+from tfaudio.data import audit_report
+from tfaudio.data.audit import KINDS, Audit, audit_dataset, measure
+from tfaudio.data.audit_report import audit_png, audit_summary, audit_text, findings_csv, write_audit
+from tfaudio.data.synthetic import make_sound
+from tfaudio.errors import TfaudioError
+
+RATE = 16_000
+Waveform = npt.NDArray[np.float32]
+
+
+def sound(kind: str, index: int, seconds: float = 0.6) -> Waveform:
+    return make_sound(kind, seed=3, index=index, sample_rate=RATE, seconds=seconds)
+
+
+@dataclass
+class Pets:
+    """A data set to plant faults into: rows of its manifest by file name."""
+
+    root: Path
+    rows: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def add(self, name: str, waveform: Waveform, label: str, split: str, *, rate: int = RATE, **more: str) -> None:
+        soundfile.write(self.root / name, waveform, rate, subtype="PCM_16" if name.endswith("wav") else None)
+        self.rows[name] = {"label": label, "split": split, "group": Path(name).stem, **more}
+
+    def sound_of(self, name: str) -> Waveform:
+        return soundfile.read(self.root / name, dtype="float32")[0]
+
+    def audit(self) -> Audit:
+        columns = ["path", "label", "split", "group", "fold", "start", "end"]
+        used = [c for c in columns if c == "path" or any(row.get(c) for row in self.rows.values())]
+        with (self.root / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, used, extrasaction="ignore")
+            writer.writeheader()
+            # A file may stand under two names in the table, apart from its start.
+            writer.writerows({"path": name.split("#")[0], **row} for name, row in self.rows.items())
+        return audit_dataset(read("manifest", self.root), progress=False)
+
+    def found(self) -> list[tuple[str, bool, str, str]]:
+        return [
+            (f.kind, f.leak, Path(f.first.path).name if f.first else "", Path(f.second.path).name if f.second else "")
+            for f in self.audit().findings
+        ]
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Pets:
+    """Four clips of each class to train on, two to test on, each a group of its own."""
+    made = Pets(tmp_path)
+    for label, kind in (("bird", "whistle"), ("fire", "crackle")):
+        for index in range(6):
+            name = f"{label}{index}.wav"
+            made.add(name, sound(kind, index), label, "train" if index < 4 else "test")
+    return made
+
+
+def test_a_clean_set_is_found_clean(pets: Pets) -> None:
+    audit = pets.audit()
+    assert audit.findings == ()
+    assert audit.leaks == ()
+    assert len(audit.measures) == 12
+    assert audit.part_names == ("train", "test")
+    assert audit.rule == "official split"
+    assert "nothing was found that speaks against it" in audit_text(audit)
+    assert findings_csv(audit).count("\n") == 1
+    assert not any(audit_summary(audit)["findings"].values())
+
+
+def test_the_same_samples_on_both_sides(pets: Pets) -> None:
+    pets.add("x.flac", pets.sound_of("bird0.wav"), "bird", "test")
+    assert pets.found() == [("exact_duplicate", True, "bird0.wav", "x.flac")]
+
+
+def test_the_same_samples_on_one_side(pets: Pets) -> None:
+    pets.add("x.flac", pets.sound_of("bird0.wav"), "bird", "train")
+    assert pets.found() == [("exact_duplicate", False, "bird0.wav", "x.flac")]
+
+
+CHANGES: dict[str, Callable[[Waveform], Waveform]] = {
+    "softer": lambda x: 0.1 * x,
+    "cut": lambda x: x[500:],
+    "padded": lambda x: np.pad(x, (2_000, 700)),
+    "other polarity": lambda x: -0.7 * x,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_the_same_sound_changed(pets: Pets, change: str, part: str) -> None:
+    pets.add("x.wav", CHANGES[change](pets.sound_of("fire1.wav")), "fire", part)
+    assert pets.found() == [("near_duplicate", part == "test", "fire1.wav", "x.wav")]
+
+
+@pytest.mark.parametrize("extension", ["mp3", "ogg"])
+def test_the_same_sound_coded(pets: Pets, extension: str) -> None:
+    pets.add(f"x.{extension}", pets.sound_of("fire1.wav"), "fire", "test")
+    assert pets.found() == [("near_duplicate", True, "fire1.wav", f"x.{extension}")]
+
+
+def test_cuts_of_one_recording_that_stay_together_are_no_fault(pets: Pets) -> None:
+    pets.add("x.wav", pets.sound_of("fire1.wav")[500:], "fire", "train", group="fire1")
+    assert pets.found() == []
+    pets.rows["x.wav"]["split"] = "test"
+    assert pets.found() == [
+        ("near_duplicate", True, "fire1.wav", "x.wav"),
+        ("shared_group", True, "", ""),
+    ]
+
+
+@pytest.mark.parametrize(("changed", "kind"), [(False, "exact_duplicate"), (True, "near_duplicate")])
+def test_one_sound_with_two_labels(pets: Pets, changed: bool, kind: str) -> None:
+    waveform = pets.sound_of("bird2.wav")
+    pets.add("x.wav", 0.2 * waveform if changed else waveform, "fire", "train")
+    assert pets.found() == [
+        (kind, False, "bird2.wav", "x.wav"),
+        ("label_conflict", False, "bird2.wav", "x.wav"),
+    ]
+    assert "conflict: one sound is called 'bird' and 'fire'" in audit_text(pets.audit())
+
+
+def test_a_group_on_both_sides(pets: Pets) -> None:
+    for name in ("bird0.wav", "bird5.wav", "fire3.wav"):
+        pets.rows[name]["group"] = "ann"
+    audit = pets.audit()
+    assert [(f.kind, f.leak, f.detail) for f in audit.findings] == [
+        ("shared_group", True, "group 'ann' is torn apart: 1 in test, 2 in train")
+    ]
+
+
+def test_folds_are_parts_too(pets: Pets) -> None:
+    for index, row in enumerate(pets.rows.values()):
+        row.update(split="", fold=str(index % 3))
+    pets.rows["bird1.wav"]["group"] = pets.rows["bird4.wav"]["group"] = "ann"
+    assert pets.found() == []  # 1 and 4 lie in one fold
+    pets.rows["bird2.wav"]["group"] = "ann"
+    audit = pets.audit()
+    assert [f.detail for f in audit.findings] == ["group 'ann' is torn apart: 2 in fold 1, 1 in fold 2"]
+    assert audit.part_names == ("fold 0", "fold 1", "fold 2")
+
+
+def test_without_an_official_split_that_by_hash_is_looked_at(pets: Pets) -> None:
+    for row in pets.rows.values():
+        row["split"] = ""
+    audit = pets.audit()
+    assert audit.part_names == ("train", "test")
+    assert "by hash" in audit.rule
+    test = next(Path(clip.path).name for clip, part in audit.parts.items() if part == "test")
+    train = next(Path(c.path).name for c, p in audit.parts.items() if p == "train" and c.label == test[:4])
+    pets.add("x.wav", pets.sound_of(test), test[:4], "", group=pets.rows[train]["group"])
+    assert [(kind, leak) for kind, leak, *_ in pets.found()] == [("exact_duplicate", True)]
+
+
+def test_groups_that_cannot_be_split(pets: Pets) -> None:
+    for row in pets.rows.values():
+        row.update(split="", group=row["label"])
+    audit = pets.audit()
+    assert audit.findings == ()
+    assert (audit.part_names, audit.rule) == (("all",), "no split: no class has two groups")
+
+
+def test_rare_and_missing_classes(pets: Pets) -> None:
+    for index in range(6, 12):
+        pets.add(f"bird{index}.wav", sound("whistle", index), "bird", "train")
+    pets.add("bell.wav", sound("bell", 0), "bell", "train")
+    details = [(f.kind, f.leak, f.detail) for f in pets.audit().findings]
+    assert details == [
+        ("missing_class", False, "class 'bell' has no clip in test"),
+        ("rare_class", False, "class 'bell' has 1 clips, the largest 12"),
+    ]
+
+
+def test_spoilt_recordings(pets: Pets) -> None:
+    rng = np.random.default_rng(0)
+    pets.add("silent.wav", (np.sign(rng.standard_normal(RATE // 2)) / 4_096).astype(np.float32), "bird", "train")
+    clipped = np.clip(20 * sound("whistle", 20), -1, 1)
+    pets.add("clipped.wav", clipped, "bird", "train")
+    pets.add("long.wav", sound("whistle", 21, seconds=6.5), "bird", "train")
+    pets.add("short.wav", sound("crackle", 22)[:800], "fire", "train")
+    pets.add("rate.wav", sound("whistle", 23)[::2], "bird", "train", rate=8_000)
+    touch(pets.root, "broken.wav", content=b"RIFF no sound")
+    pets.rows["broken.wav"] = {"label": "bird", "split": "train", "group": "broken"}
+    pets.rows["gone.wav"] = {"label": "bird", "split": "train", "group": "gone"}
+    audit = pets.audit()
+    assert pets.found() == [
+        ("unreadable", False, "broken.wav", ""),
+        ("unreadable", False, "", ""),
+        ("silent", False, "silent.wav", ""),
+        ("clipped", False, "clipped.wav", ""),
+        ("odd_length", False, "long.wav", ""),
+        ("odd_length", False, "short.wav", ""),
+        ("other_rate", False, "rate.wav", ""),
+    ]
+    details = {f.kind: f.detail for f in audit.findings}
+    assert details["unreadable"].endswith("gone.wav: the file does not exist")
+    assert details["silent"] == "nothing is louder than -72 dB of full scale"
+    share = np.mean(np.abs(clipped) >= 0.999)
+    assert details["clipped"] == f"{share:.1%} of the samples are at full scale"
+    assert details["other_rate"] == "1 clips have 8000 Hz where most have 16000 Hz"
+
+
+def test_silent_clips_are_not_called_copies(pets: Pets) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        pets.add(f"{name}.wav", 1e-4 * rng.standard_normal(9_000).astype(np.float32), "bird", "test")
+    assert [kind for kind, *_ in pets.found()] == ["silent", "silent"]
+
+
+def test_parts_of_one_file(pets: Pets) -> None:
+    pets.add("long.wav", np.concatenate([sound("whistle", 30), sound("whistle", 31)]), "bird", "train", end="0.6")
+    pets.rows["long.wav#2"] = {**pets.rows["long.wav"], "start": "0.6", "end": "1.2"}
+    assert pets.found() == []
+    seconds = [m.seconds for clip, m in pets.audit().measures.items() if clip.path.endswith("long.wav")]
+    assert seconds == pytest.approx([0.6, 0.6])
+    pets.rows["long.wav#3"] = {**pets.rows["long.wav"], "start": "5", "end": "6"}
+    audit = pets.audit()
+    assert [f.detail.split("long.wav ")[1] for f in audit.findings] == ["ends before 5 s, where the clip starts."]
+
+
+def test_a_set_that_cannot_be_read(tmp_path: Path) -> None:
+    touch(tmp_path, "dog/a.wav", "cat/b.wav")
+    with pytest.raises(TfaudioError, match=r"None of the 2 recordings can be read \(first: .*cat/b\.wav"):
+        audit_dataset(read("folder", tmp_path), progress=False)
+
+
+def test_measures_of_known_signals() -> None:
+    time = np.arange(RATE) / RATE
+    half = np.where(time < 0.5, 0.5 * np.sin(2 * np.pi * 400 * time), 0).astype(np.float32)
+    found = measure(half, RATE)
+    assert found.seconds == 1.0
+    assert found.peak_db == pytest.approx(-6.02, abs=0.01)
+    assert found.level_db == pytest.approx(-6.02 - 3.01 - 3.01, abs=0.01)
+    assert (found.clipped, found.silent) == (0.0, 0.5)
+    square = measure(np.sign(np.sin(2 * np.pi * 400 * time + 0.1)).astype(np.float32), RATE)
+    assert (square.peak_db, square.clipped, square.silent) == (0.0, 1.0, 0.0)
+    assert measure(np.zeros(3, np.float32), RATE).peak_db == -120.0
+    assert measure(half, RATE).digest == found.digest
+    assert len({found.digest, measure(half, 8_000).digest, measure(-half, RATE).digest}) == 3
+    assert found.digest == hashlib.sha256(b"16000 " + half.tobytes()).hexdigest()
+
+
+def test_what_is_written(pets: Pets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_report, "audit_png", lambda audit: b"drawn")  # which takes a second, and has its own test
+    pets.add("x,1.flac", pets.sound_of("bird0.wav"), "fire", "test")
+    audit = pets.audit()
+    paths = write_audit(tmp_path / "out", audit)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(paths)
+    assert paths["audit.png"].read_bytes() == b"drawn"
+    rows = list(csv.DictReader(io.StringIO(paths["findings.csv"].read_text("utf-8"))))
+    assert [row["kind"] for row in rows] == ["exact_duplicate", "label_conflict"]
+    assert {key: rows[0][key] for key in ("leak", "path", "part", "other_path", "other_label", "other_part")} == {
+        "leak": "yes", "path": "bird0.wav", "part": "train", "other_path": "x,1.flac", "other_label": "fire",
+        "other_part": "test",
+    }  # fmt: skip
+    summary = json.loads(paths["summary.json"].read_text("utf-8"))
+    assert summary["leaks"] == {"exact_duplicate": 1, "label_conflict": 1}
+    assert set(summary["findings"]) == set(KINDS)
+    assert summary["classes"]["fire"]["parts"] == {"train": 4, "test": 3}
+    assert summary["seconds"]["total"] == pytest.approx(13 * 0.6, abs=0.01)
+    assert summary["sample_rates"] == {"16000": 13}
+    assert summary["fingerprint"] == audit.spec.fingerprint()
+
+
+def test_the_page_of_plots_takes_any_names(pets: Pets) -> None:
+    import matplotlib.image
+
+    for index in range(60):
+        pets.add(f"many{index}.wav", sound("bell", index), f"a$b$ {index} 時計 " + "x" * 40, "train")
+    audit = pets.audit()
+    picture = audit_png(audit)
+    height, width, _ = matplotlib.image.imread(io.BytesIO(picture)).shape
+    assert width > 1_000
+    assert height > 1.5 * 715  # grows with the classes
+    assert audit_text(audit, most=3).count("\n") < 12
