@@ -104,6 +104,14 @@ def test_the_best_candidate_is_chosen_and_the_first_of_equals() -> None:
     assert choice.to_dict() == {"chosen_on": "2", "accuracies": [0.5, 0.75, 0.75], "chosen": 2}
 
 
+def test_a_control_is_called_one_however_its_test_set_was_found() -> None:
+    spec = dataset()
+    config = RunConfig().override({"data.test_fold": 1})
+    assert protocol_of(config, spec) == "folds"
+    assert protocol_of(config.override({"training.shuffle_labels": True}), spec) == "shuffled_labels"
+    assert protocol_of(RunConfig(), spec) == "hash"
+
+
 def test_mistaken_folds_and_groups_are_told() -> None:
     spec = dataset()
     with pytest.raises(TfaudioError, match="Did you mean 'ann'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,8 +104,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     for run in next(iter(tried.values()), runs[:1]):
         check_settings(run.config, len(spec.labels))  # a mistake is found before hours of decoding
-    for run in (*runs, *(run for of_fold in tried.values() for run in of_fold)):
+    for run in (*(runs[:1] if by_group else runs), *(run for of_fold in tried.values() for run in of_fold)):
         parts_of(run.config, spec)  # an unknown fold is found now, not after the folds before it
+    if (count := len(runs) + sum(map(len, tried.values()))) > 1:
+        print(f"{count} runs to train or to find trained", file=sys.stderr)
     make_writable_folder(output_dir)
     data = read_labelled_data(config)
     if not flag_values.resume:
@@ -121,7 +124,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
                 print(_choice_line(choices[run.fold], flag_values.candidate), flush=True)
             run = run.with_settings(candidates[choices[run.fold].chosen])
         results.append(_train(run, output_dir, data, flag_values))
-    protocol = "nested" if candidates else protocol_of(runs[0].config, spec)
+    protocol = "nested" if candidates and not config.training.shuffle_labels else protocol_of(runs[0].config, spec)
     seconds = time.monotonic() - started
     record = _record(config, spec, results, protocol, candidates=candidates, choices=choices, seconds=seconds)
     write_json(output_dir / RESULT, record)
@@ -187,8 +190,7 @@ def _record(
         extra["candidates"] = candidates
         extra["choices"] = {fold: choice.to_dict() for fold, choice in choices.items()}
     if config.training.shuffle_labels:
-        extra["control"] = {"test_sets": protocol, "guess": best_guess(results)}
-        protocol = "shuffled_labels"
+        extra["control"] = {"guess": best_guess(results)}
     return result_record(
         dataset=spec.name,
         protocol=protocol,

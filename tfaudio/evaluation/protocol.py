@@ -134,7 +134,9 @@ def _interval(clips: np.ndarray) -> tuple[float, float]:
 
 
 def protocol_of(config: RunConfig, spec: DatasetSpec) -> str:
-    """Returns the name of the protocol by which a run found its test set."""
+    """Returns the name of the protocol by which a run found its test set, or of the control that it is."""
+    if config.training.shuffle_labels:
+        return "shuffled_labels"
     if config.data.test_group is not None:
         return "leave_one_group_out"
     return "folds" if config.data.test_fold is not None else "official" if spec.has_official_split else "hash"
