@@ -28,6 +28,8 @@ class Server:
     files: dict[str, bytes] = field(default_factory=dict)
     # Bytes to send of the answers to come, before the connection is cut.
     cuts: list[int] = field(default_factory=list)
+    # Status codes to answer with, before anything is sent.
+    troubles: list[int] = field(default_factory=list)
     knows_ranges: bool = True
     ranges: list[str | None] = field(default_factory=list)
     url: str = ""
@@ -52,6 +54,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             wanted = self.headers.get("Range")
             served.ranges.append(wanted)
             content = served.files.get(self.path[1:])
+            if served.troubles:
+                self.send_error(served.troubles.pop(0))
+                return
             if content is None:
                 self.send_error(404)
                 return
@@ -165,6 +170,15 @@ def test_the_next_call_goes_on_where_this_one_failed(server: Server, tmp_path: P
     assert server.ranges == ["bytes=500-"]
 
 
+def test_a_server_that_is_busy_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.files["pets.zip"] = zipped(**SOUNDS)
+    server.troubles = [503, 429]
+    assert tree(fetch_dataset(server.entry("pets.zip"), tmp_path / "pets")) == SOUNDS
+    server.troubles = [500] * 5
+    with pytest.raises(TfaudioError, match=r"connection to 127\.0\.0\.1 fails \(it answers 500\)"):
+        fetch_dataset(server.entry("pets.zip"), tmp_path / "others")
+
+
 def test_an_archive_that_is_there_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
     server.files["pets.zip"] = zipped(**SOUNDS)
     (tmp_path / ".pets.download").mkdir()
@@ -258,6 +272,17 @@ def test_damaged_archives(tmp_path: Path, damage: Callable[[bytes], bytes]) -> N
         archive.write_bytes(damage(content))
         with pytest.raises(TfaudioError, match="is damaged"):
             unpack(archive, tmp_path)
+
+
+def test_methods_of_packing_that_python_does_not_know(tmp_path: Path) -> None:
+    archive = tmp_path / "pets.zip"
+    content = bytearray(zipped(**{"a.wav": b"1"}))
+    for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):  # of the file, and of the list at the end
+        place = content.index(mark) + offset
+        content[place : place + 2] = (97).to_bytes(2, "little")
+    archive.write_bytes(content)
+    with pytest.raises(TfaudioError, match=r"pets\.zip cannot be unpacked here .*use another program"):
+        unpack(archive, tmp_path)
 
 
 def test_sets_to_fetch_by_hand_say_how(tmp_path: Path) -> None:

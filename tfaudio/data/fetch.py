@@ -89,6 +89,8 @@ def unpack(archive: Path, folder: Path, *, progress: bool = True) -> None:
                 bar.update()
         except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
             raise TfaudioError(f"{archive} is damaged ({error}); fetch it again.") from error
+        except (NotImplementedError, RuntimeError) as error:  # how zipfile tells of methods and passwords
+            raise TfaudioError(f"{archive} cannot be unpacked here ({error}); use another program on it.") from error
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
@@ -177,9 +179,12 @@ def _download(url: str, part: Path, entry: CatalogEntry, progress: bool) -> None
                     return
                 broken = "it ended early"
             except requests.HTTPError as error:
-                raise TfaudioError(
-                    f"The server refuses ({error}); fetch data set '{entry.name}' by hand from {entry.url}."
-                ) from error
+                status = 0 if error.response is None else error.response.status_code
+                if status < 500 and status != requests.codes.too_many_requests:
+                    raise TfaudioError(
+                        f"The server refuses ({error}); fetch data set '{entry.name}' by hand from {entry.url}."
+                    ) from error
+                broken = f"it answers {status}"
             except requests.RequestException as error:
                 broken = type(error).__name__
             now = part.stat().st_size if part.exists() else 0

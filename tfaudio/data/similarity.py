@@ -36,7 +36,7 @@ _SMOOTHING_HERTZ = 100.0
 _FADE = 80  # samples, 10 ms
 _NUM_PARTS = 16
 _INAUDIBLE = 1e-6  # of the power of the loudest part
-_BYTES_AT_A_TIME = 2**28  # of a block of the matrix of cosines
+_BYTES_AT_A_TIME = 2**23  # of a block of the matrix of cosines, which then stays near the processor
 
 Waveform = npt.NDArray[np.float32]
 
@@ -135,9 +135,11 @@ def candidate_pairs(fingerprints: npt.NDArray[np.float32], *, progress: bool = T
             cosines = fingerprints[begin : begin + rows] @ fingerprints.T
             own = np.arange(len(cosines))
             cosines[own, begin + own] = -1.0
-            nearest = np.argpartition(cosines, -count, axis=1)[:, -count:]
-            row, column = np.nonzero(np.take_along_axis(cosines, nearest, axis=1) >= LEAST_COSINE)
-            found.append(np.stack([begin + row, nearest[row, column]], axis=1))
+            for _ in range(count):  # faster than to sort or to partition the rows
+                nearest = cosines.argmax(axis=1)
+                near = cosines[own, nearest] >= LEAST_COSINE
+                found.append(np.stack([begin + own[near], nearest[near]], axis=1))
+                cosines[own, nearest] = -1.0
             bar.update(len(cosines))
     return np.unique(np.sort(np.concatenate(found), axis=1), axis=0).astype(np.int64)
 
