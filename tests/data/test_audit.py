@@ -156,6 +156,13 @@ def test_folds_are_parts_too(pets: Pets) -> None:
     assert audit.part_names == ("fold 0", "fold 1", "fold 2")
 
 
+def test_a_split_and_folds_at_once(pets: Pets) -> None:
+    for row in pets.rows.values():
+        row["fold"] = "1"
+    assert pets.audit().part_names == ("test, fold 1", "train, fold 1")
+    assert pets.audit().rule == "official split and official folds"
+
+
 def test_without_an_official_split_that_by_hash_is_looked_at(pets: Pets) -> None:
     for row in pets.rows.values():
         row["split"] = ""
@@ -230,8 +237,14 @@ def test_parts_of_one_file(pets: Pets) -> None:
     seconds = [m.seconds for clip, m in pets.audit().measures.items() if clip.path.endswith("long.wav")]
     assert seconds == pytest.approx([0.6, 0.6])
     pets.rows["long.wav#3"] = {**pets.rows["long.wav"], "start": "5", "end": "6"}
+    pets.rows["bird0.wav"]["end"] = "0.000001"
+    pets.rows["bird1.wav"]["start"] = "7"
     audit = pets.audit()
-    assert [f.detail.split("long.wav ")[1] for f in audit.findings] == ["ends before 5 s, where the clip starts."]
+    assert [f.detail.split(".wav ")[1] for f in audit.findings] == [
+        "has no samples from 0 s to 1e-06 s; mend start and end.",
+        "has no samples from 7 s to its end; mend start and end.",
+        "has no samples from 5 s to 6 s; mend start and end.",
+    ]
 
 
 def test_a_set_that_cannot_be_read(tmp_path: Path) -> None:

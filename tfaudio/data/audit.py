@@ -172,14 +172,15 @@ def read_clip(clip: Clip) -> tuple[npt.NDArray[np.float32], int]:
     """Decodes a clip: float32 [n] at the rate of the file, and that rate in Hz.
 
     Raises:
-      DecodeError: if it cannot be read, or starts after the end of the file.
+      DecodeError: if it cannot be read, or no sample lies between its start and its end.
       OSError: if the disk fails.
     """
     waveform, rate = read_bytes(Path(clip.path).read_bytes(), clip.path)
     begin = round((clip.start or 0.0) * rate)
     end = len(waveform) if clip.end is None else min(len(waveform), round(clip.end * rate))
     if begin >= end:
-        raise DecodeError(f"{clip.path} ends before {clip.start:g} s, where the clip starts.")
+        until = "its end" if clip.end is None else f"{clip.end:g} s"
+        raise DecodeError(f"{clip.path} has no samples from {clip.start or 0.0:g} s to {until}; mend start and end.")
     return waveform[begin:end], rate
 
 
@@ -188,13 +189,13 @@ def measure(waveform: npt.NDArray[np.float32], sample_rate: int) -> Measures:
     magnitude = np.abs(waveform)
     frame = min(len(waveform), max(1, round(_FRAME_SECONDS * sample_rate)))
     starts = np.arange(0, len(waveform) - frame + 1, frame)
-    power = np.square(waveform, dtype=np.float64)
-    frames = np.add.reduceat(power[: starts[-1] + frame], starts) / frame
+    power = np.square(waveform)
+    frames = np.add.reduceat(power[: starts[-1] + frame], starts, dtype=np.float64) / frame
     return Measures(
         seconds=len(waveform) / sample_rate,
         sample_rate=sample_rate,
         peak_db=_decibels(float(magnitude.max())),
-        level_db=_decibels(float(np.sqrt(power.mean()))),
+        level_db=_decibels(float(np.sqrt(power.mean(dtype=np.float64)))),
         clipped=float((magnitude >= CLIPPED_LEVEL).mean()),
         silent=float((frames < 10 ** (SILENCE_DB / 10)).mean()),
         digest=hashlib.sha256(f"{sample_rate} ".encode() + waveform.astype("<f4").tobytes()).hexdigest(),
