@@ -56,6 +56,13 @@ def test_urbansound8k(tmp_path: Path) -> None:
     assert spec.licence == "CC BY-NC"
 
 
+def test_urbansound8k_with_the_folds_beside_the_table(tmp_path: Path) -> None:
+    urbansound(tmp_path / "x", "1-3-0-0.wav,1,0,1,1,5,3,dog_bark", "2-1-0-0.wav,2,0,1,1,6,1,car_horn")
+    (tmp_path / "x" / "metadata" / "UrbanSound8K.csv").rename(tmp_path / "UrbanSound8K.csv")
+    touch(tmp_path, "fold5/1-3-0-0.wav", "fold6/2-1-0-0.wav")
+    assert rows(read("urbansound8k", tmp_path), "label", "fold") == [("dog_bark", 5), ("car_horn", 6)]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -275,7 +275,7 @@ for _entry in (
         citation='G. Tzanetakis, P. Cook, "Musical Genre Classification of Audio Signals", 2002',
         by_hand="Its first host is gone, so take a copy with ten folders of genres; the lists of the fault-filtered "
         "split, train_filtered.txt, valid_filtered.txt and test_filtered.txt, are at "
-        "https://github.com/coreyker/dnn-mgr.",
+        "https://github.com/coreyker/dnn-mgr in its folder gtzan.",
     ),
     CatalogEntry(
         name="fma_small",

@@ -48,6 +48,8 @@ def read_esc(root: Path, name: str) -> DatasetSpec:
 def read_urbansound8k(root: Path) -> DatasetSpec:
     """Reads UrbanSound8K: `metadata/UrbanSound8K.csv` and `audio/fold1` to `audio/fold10`.
 
+    A well-known copy has the table and the folders of the folds in one folder; that is read too.
+
     The folds are the official ones; the group of a clip is the recording it was cut from, the first number of its
     name. The table's start and end are places in that recording, not in the clip, and are passed over.
 
@@ -55,6 +57,7 @@ def read_urbansound8k(root: Path) -> DatasetSpec:
       TfaudioError: if the table is missing, a row has another form or an unknown class, or no recording is there.
     """
     table = find_mark(root, ["metadata/UrbanSound8K.csv", "UrbanSound8K.csv"])
+    audio = root / "audio" if (root / "audio").is_dir() else root
     clips: list[Clip] = []
     for line, row in csv_rows(table, required=["slice_file_name", "fold", "class"]):
         name = re.fullmatch(r"(\d+)-(\d)-\d+-\d+\.wav", row["slice_file_name"])
@@ -67,6 +70,6 @@ def read_urbansound8k(root: Path) -> DatasetSpec:
                 f"{table}, line {line}: class '{row['class']}' does not fit {row['slice_file_name']}, where {code} "
                 f"stands for {URBANSOUND8K_CLASSES[int(code)]}; get the table again."
             )
-        path = as_stored(root / "audio" / f"fold{row['fold']}" / row["slice_file_name"])
+        path = as_stored(audio / f"fold{row['fold']}" / row["slice_file_name"])
         clips.append(Clip(str(path), row["class"], fold=int(row["fold"]), group=recording))
     return usable_spec("urbansound8k", clips, [], root)
