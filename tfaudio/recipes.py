@@ -60,8 +60,19 @@ _LIBROSA_FEATURES: dict[str, Any] = {
     "training.weight_decay": 0.1,
 }
 
+# Strings of words: nothing may be rotated to the other end, and no mask may hide a whole word.
+_TRANSCRIPTION: dict[str, Any] = {
+    "augment.time_shift": 0.0,
+    "augment.time_mask_fraction": 0.02,
+    "augment.mixup_alpha": 0.0,
+    "training.learning_rate": 1e-3,
+    "training.weight_decay": 0.05,
+    "training.epochs": 60,
+}
+
 _BY_MODEL: dict[str, dict[str, Any]] = {
     "dense": _LIBROSA_FEATURES,
+    "ctc": _TRANSCRIPTION,
     "attention": {"training.learning_rate": 1e-3, "training.weight_decay": 0.05},
 }
 

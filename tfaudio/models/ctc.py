@@ -9,7 +9,6 @@ from keras import layers, ops
 
 from tfaudio.models.encoder import check_heads, encoder
 from tfaudio.models.layers import (
-    SinusoidalPosition,
     Tensor,
     apply_mask,
     check_options,
@@ -32,6 +31,8 @@ def ctc_recognizer(
     dropout: float = 0.1,
 ) -> keras.Model:
     """Builds the recogniser: the encoder of `attention` with an output for each step in place of its pooling.
+
+    No step is told where it stands: words sound the same wherever they are, and strings may be longer than in training.
 
     Args:
       input_shape: (frames, bins).
@@ -57,7 +58,6 @@ def ctc_recognizer(
     x, mask = conv_unit(x, mask, filters=2 * stem_filters, kernel=3)
     x = layers.Reshape((-1, x.shape[2] * x.shape[3]))(x)
     x = layers.Dense(width, name="patch_embedding")(x)  # [batch, frames/4, width]
-    x = SinusoidalPosition(name="position")(x)
     x = encoder(x, mask, depth=depth, heads=heads, hidden=2 * width, dropout=dropout)
     logits = layers.Dense(num_symbols + 1, dtype="float32", name="logits")(apply_mask(x, mask))
     return CtcModel(inputs, logits, name="ctc")

@@ -1,0 +1,133 @@
+"""The recogniser end to end, on words that are tones; its loss against that of all ways to say a string."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from tfaudio.cli.main import main
+from tfaudio.models.ctc import ctc_recognizer
+from tfaudio.transcription.recognizer import load_recognizer
+
+RATE = 8000
+TONES = {"high": 2500.0, "low": 400.0, "middle": 1100.0}
+SETTINGS = [
+    "--set=front_end.sample_rate=8000", "--set=front_end.frame_length=256", "--set=front_end.frame_step=80",
+    "--set=front_end.fft_length=256", "--set=front_end.num_mel_bins=20", "--set=strings.longest=3",
+    '--set=model.options={"width": 16, "depth": 1, "heads": 2, "stem_filters": 8}', "--set=training.batch_size=16",
+    "--set=strings.per_epoch=160", "--set=strings.per_speaker=30", "--set=training.learning_rate=0.01", "--epochs=12",
+]  # fmt: skip
+
+
+def tone(word: str, speaker: int, number: int) -> np.ndarray:
+    """A fifth of a second of a word by a speaker, who has his own pitch."""
+    time = np.arange(int(RATE * (0.18 + 0.02 * number))) / RATE
+    pitch = TONES[word] * (1 + 0.05 * speaker)
+    breath = np.random.default_rng(number).normal(scale=0.003, size=len(time))
+    return (0.3 * np.sin(2 * np.pi * pitch * time) + breath) * np.hanning(len(time))
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """A manifest of words by three speakers."""
+    folder = tmp_path_factory.mktemp("words")
+    rows = ["path,label,group"]
+    for speaker, name in enumerate(("ann", "bob", "eve")):
+        for word in TONES:
+            for number in range(3):
+                file = f"{name}_{word}_{number}.wav"
+                soundfile.write(folder / file, tone(word, speaker, number), RATE)
+                rows.append(f"{file},{word},{name}")
+    (folder / "words.csv").write_text("\n".join(rows) + "\n")
+    return folder / "words.csv"
+
+
+@pytest.fixture(scope="module")
+def run(words, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recognizer") / "run"
+    command = ["transcribe", "--dataset=manifest", f"--data_dir={words}", f"--output_dir={folder}"]
+    assert main([*command, "--test_speakers=bob", *SETTINGS]) == 0
+    return folder
+
+
+def test_a_voice_that_was_never_heard_is_understood(run):
+    result = json.loads((run / "result.json").read_text())
+    assert result["train_speakers"] == ["ann", "eve"]
+    assert set(result["by_speaker"]) == {"bob"}
+    for found in result["by_speaker"]["bob"].values():
+        assert found["interval"][0] <= found["word_error_rate"] <= found["interval"][1]
+        assert found["strings"] == 30
+    assert result["by_speaker"]["bob"]["beam"]["word_error_rate"] < 0.15
+
+
+def test_a_recording_is_written_down(run, tmp_path, capsys):
+    silence = np.zeros(800)
+    said = ["low", "high", "middle"]
+    parts = [part for word in said for part in (silence, tone(word, 1, 1))]
+    soundfile.write(tmp_path / "said.wav", np.concatenate([*parts, silence]), RATE)
+    (tmp_path / "empty.wav").write_bytes(b"")
+    capsys.readouterr()
+    code = main(["transcribe", f"--run_dir={run}", str(tmp_path / "said.wav"), str(tmp_path / "empty.wav")])
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["words"] == said
+    assert "empty (0 bytes)" in second["error"]
+    assert code == 1  # one of the two could not be read
+
+
+def test_a_batch_changes_nothing(run):
+    recognizer = load_recognizer(run)
+    short, long = (tone("low", 1, n).astype(np.float32) for n in (0, 2))
+    alone = recognizer.logits([short])[0]
+    beside = recognizer.logits([short, np.concatenate([long] * 5)])[0]
+    np.testing.assert_allclose(beside, alone, atol=1e-4)
+
+
+def test_the_loss_is_that_of_all_ways_to_say_the_words():
+    model = ctc_recognizer(input_shape=(None, 8), num_symbols=2, width=4, depth=1, heads=1, stem_filters=2)
+    features = np.random.default_rng(0).normal(size=(1, 16, 8)).astype(np.float32)
+    mask = np.arange(16)[None] < 13  # four steps
+    inputs = {"features": features * mask[..., None], "mask": mask}
+    logits = model(inputs, training=False).numpy()[0, :4].astype(np.float64)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    ways = [(1, 2, 0, 0), (1, 0, 2, 0), (1, 0, 0, 2), (0, 1, 2, 0), (0, 1, 0, 2), (0, 0, 1, 2), (1, 1, 2, 0),
+            (1, 2, 2, 0), (1, 1, 0, 2), (0, 1, 1, 2), (0, 1, 2, 2), (1, 0, 2, 2), (1, 1, 1, 2), (1, 1, 2, 2),
+            (1, 2, 2, 2)]  # fmt: skip
+    expected = -np.log(sum(np.prod(shares[range(4), way]) for way in ways)) / 2  # a word at a time
+    loss = model.compute_loss(inputs, np.array([[0, 1, -1]], np.int32), model(inputs, training=False))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Give --run_dir with recordings to transcribe, or --output_dir to train"),
+        (["--run_dir=nowhere"], "Name at least one recording"),
+        (["--run_dir=nowhere", "a.wav"], "not the folder of a recogniser"),
+        (["--output_dir=new"], "--test_speakers is needed"),
+        (["--output_dir=new", "--test_speakers=zoe"], "zoe"),
+        (["--output_dir=new", "--test_speakers=ann,bob,eve"], "none is left to train on"),
+        (["--output_dir=new", "--test_speakers=ann", "--set=strings.longest=0"], "strings.longest"),
+        (["--output_dir=new", "--test_speakers=ann", '--set=model.options={"with": 3}'], "with"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(arguments, said, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["transcribe", "--dataset=manifest", f"--data_dir={words}", *arguments]) in (1, 2)
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_recognizer_says_so(run, tmp_path, capsys):
+    for name in ("recognizer.json", "model.weights.h5"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in run.iterdir():
+            content = file.read_bytes()
+            (folder / file.name).write_bytes(content[: len(content) // 2] if file.name == name else content)
+        assert main(["transcribe", f"--run_dir={folder}", "a.wav"]) == 1
+        assert f"{folder / name} cannot be used" in capsys.readouterr().err
