@@ -84,7 +84,7 @@ def _mfcc_constants(config: FrontEndConfig) -> object:
 FAMILY: dict[str, Feature] = {
     "mel": Feature(lambda a: a.compressed_mel, mel_matrix, resolution=None),
     "spectrogram": Feature(lambda a: compress(a.spectrum, a.config), resolution=None),
-    "mfcc": Feature(lambda a: mfcc(a.compressed_mel, a.config), _mfcc_constants, resolution=None),
+    "mfcc": Feature(lambda a: mfcc(a.compressed_mel, a.config), _mfcc_constants, resolution=0.05),
     "chroma": Feature(lambda a: chroma(a.power, a.config), chroma_matrix),
     "spectral_contrast": Feature(lambda a: spectral.contrast(a.magnitude, a.config), spectral.contrast_bands),
     "spectral_centroid": Feature(lambda a: spectral.centroid(a.magnitude, a.config)),
@@ -127,15 +127,16 @@ def compute_family(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
 def smallest_deviations(config: FrontEndConfig) -> npt.NDArray[np.float64]:
     """Smallest standard deviation of each bin that standardisation should believe: float64 [config.num_bins].
 
-    A bin that all but never moved in training would otherwise be blown up by a thousand times when it does. What is
-    small hangs on the unit: a thousandth of a decibel or a hertz, but a millionth of full scale.
+    A bin that all but never moved in training (above the band that a codec left, say) would otherwise be blown up by a
+    thousand times when it does. What is small hangs on the unit: two decibels of an energy, a thousandth of a hertz, a
+    millionth of full scale; of slopes, a tenth as much from frame to frame.
     """
-    of_energies = config.log_offset if config.compression == "none" else 1e-3
+    of_energies = {"none": config.log_offset, "log": 0.5, "db": 2.0}.get(config.compression, 1e-3)
     smallest = []
     for name in config.features:
         resolution = FAMILY[name].resolution
         smallest += [of_energies if resolution is None else resolution] * config.bins_of(name)
-    return np.tile(smallest, 1 + config.deltas)
+    return np.concatenate([np.array(smallest) * 0.1**order for order in range(1 + config.deltas)])
 
 
 def bin_names(config: FrontEndConfig) -> list[str]:
