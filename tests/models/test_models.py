@@ -39,6 +39,8 @@ def _variant(name: str, **options: Any) -> Any:
 
 ARCHITECTURES = [pytest.param(name, SMALL.get(name, {}), id=name) for name in MODELS]
 ARCHITECTURES += [_variant("cnn", head="auto")]
+# Made of the same layers as others, none of them the package's own, and slow to save for having many.
+LIKE_OTHERS = ("bc_resnet", "cnn10", "cnn14", "mobilenet_v1", "mobilenet_v2")
 # What differs from those in little, and is not tried in every way.
 VARIANTS = [_variant(name, causal=True) for name in ("ds_cnn", "bc_resnet")]
 VARIANTS += [_variant("cnn", head=head) for head in ("mean", "max", "attention")]
@@ -80,10 +82,10 @@ def _kept(*models: keras.Model) -> Iterator[None]:
 @pytest.mark.parametrize(("name", "options"), ARCHITECTURES + VARIANTS)
 def test_padding_and_neighbours_never_change_the_logits(name, options):
     masked, plain = _twins(name, options)
-    lengths = np.array([1, 2, 7, 30, 31])
+    lengths = np.array([1, 6, 31])
     features = np.random.default_rng(1).normal(size=(len(lengths), max(lengths), BINS)).astype(np.float32)
     expected = [plain(row[None, :length])[0] for row, length in zip(features, lengths, strict=True)]
-    for total in (2, 8, 32, 33, 5 * max(lengths)):
+    for total in (7, 32, 5 * max(lengths)):
         fits = lengths <= total
         mask = np.arange(total) < lengths[fits, None]
         padded = np.full((sum(fits), total, BINS), 1e3, np.float32)  # what lies under the mask must not matter
@@ -115,7 +117,7 @@ def test_a_batch_of_one_equals_its_row(name, options):
     np.testing.assert_allclose(plain(features[2:3])[0], plain(features)[2], atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "options"), ARCHITECTURES)
+@pytest.mark.parametrize(("name", "options"), [p for p in ARCHITECTURES if p.id not in LIKE_OTHERS])
 def test_models_are_functional_and_survive_saving(name, options, tmp_path):
     model, plain = _twins(name, options)
     for twin in (model, plain):
@@ -145,11 +147,10 @@ def test_gradients_reach_every_weight(name, options):
             assert np.abs(gradient).max() > 0 or weight.path.endswith("key/bias"), weight.path
 
 
-@pytest.mark.parametrize("name", ["attention", "cnn", "dense"])
-def test_models_learn(name):
+def test_a_model_learns():
     # Loud low bins or loud high bins: a few steps are enough.
     keras.utils.set_random_seed(0)
-    model = build(name, {"depth": 1} if name == "attention" else {}, num_classes=2)
+    model = build("cnn", {}, num_classes=2)
     rng = np.random.default_rng(6)
     targets = np.arange(64) % 2
     features = rng.normal(size=(64, 16, BINS)).astype(np.float32)
@@ -217,7 +218,7 @@ def test_options_that_do_not_fit_are_named(name, options, message):
 @pytest.mark.parametrize("name", ["ds_cnn", "bc_resnet"])
 def test_a_causal_model_never_looks_ahead(name):
     """Of all frames before the pooling: what comes later changes none of them."""
-    _, plain = _twins(name, {"causal": True})
+    _, plain = _twins(name, {**SMALL.get(name, {}), "causal": True})
     pooling = next(op for op in reversed(plain.operations) if type(op).__name__ == "Mean" and op.axis == [1])
     frames = keras.Model(plain.inputs, pooling.input)
     features = np.random.default_rng(7).normal(size=(1, 40, BINS)).astype(np.float32)

@@ -21,7 +21,7 @@ from tfaudio.models.layers import (
 )
 from tfaudio.models.registry import MODELS
 
-_MOST_STEPS = 256  # that are written out one by one; a file grows by some 50 operators with each
+_MOST_STEPS = 128  # that are written out one by one; a file grows by some 50 operators with each
 
 
 @keras.saving.register_keras_serializable(package="tfaudio")
@@ -53,7 +53,7 @@ def crnn(
     """Builds the convolutional recurrent network: `cnn`'s convolutions, a bidirectional GRU, and a pooling over frames.
 
     The GRU steps over padding in either direction, so that what it knows at a frame comes from audio alone. A `.tflite`
-    file has its steps one by one, up to 256, and no int8 form. About 0.29 million parameters at 64 bins.
+    file has its steps one by one, up to 128, and no int8 form. About 0.29 million parameters at 64 bins.
 
     Args:
       input_shape: (frames, bins).
