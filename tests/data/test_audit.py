@@ -17,10 +17,13 @@ import soundfile
 
 from tests.data.folders import read, touch
 from tfaudio.data import audit_report
-from tfaudio.data.audit import KINDS, Audit, audit_dataset, measure
+from tfaudio.data.audit import KINDS, Audit, audit_dataset
 from tfaudio.data.audit_report import audit_png, audit_summary, audit_text, findings_csv, write_audit
+from tfaudio.data.measure import measure, read_clip
+from tfaudio.data.spec import Clip
 from tfaudio.data.synthetic import make_sound
 from tfaudio.errors import TfaudioError
+from tfaudio.sound_file import DecodeError
 
 RATE = 16_000
 Waveform = npt.NDArray[np.float32]
@@ -245,6 +248,28 @@ def test_parts_of_one_file(pets: Pets) -> None:
         "has no samples from 7 s to its end; mend start and end.",
         "has no samples from 5 s to 6 s; mend start and end.",
     ]
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "aiff", "mp3"])
+def test_a_part_is_cut_from_the_whole(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"x.{extension}"
+    soundfile.write(path, np.stack([sound("whistle", 1, 2.0), 0.5 * sound("hum", 1, 2.0)], axis=1), RATE)
+    whole = soundfile.read(path, dtype="float64", always_2d=True)[0].mean(axis=1)
+    for start, end in ((None, 0.5), (0.25, 1.25), (1.5, None), (1.75, 9.0)):
+        waveform, rate = read_clip(Clip(str(path), "x", start=start, end=end))
+        assert rate == RATE
+        expected = whole[round((start or 0) * RATE) : None if end is None else round(end * RATE)]
+        np.testing.assert_allclose(waveform, expected, atol=2e-4 if extension == "ogg" else 1e-6)
+
+
+def test_parts_of_damaged_files(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, np.array([0.1, np.nan] * 8_000, np.float32), RATE, subtype="FLOAT")
+    with pytest.raises(DecodeError, match=r"x\.wav holds NaN or infinite samples"):
+        read_clip(Clip(str(path), "x", start=0.5))
+    path.write_bytes(path.read_bytes()[:9_000])
+    with pytest.raises(DecodeError, match=r"x\.wav is truncated"):
+        read_clip(Clip(str(path), "x", end=0.1))
 
 
 def test_a_set_that_cannot_be_read(tmp_path: Path) -> None:

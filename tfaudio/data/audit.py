@@ -5,14 +5,12 @@ Every clip is decoded once, by libsndfile alone and without TensorFlow.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,47 +18,21 @@ from tqdm import tqdm
 
 from tfaudio.config import LARGEST_SAMPLE
 from tfaudio.data import similarity
+from tfaudio.data.measure import SILENCE_DB, Measures, measure, read_clip
 from tfaudio.data.spec import NOT_AUDIO, Clip, DatasetSpec
 from tfaudio.data.split import split_dataset
 from tfaudio.errors import TfaudioError
-from tfaudio.sound_file import DecodeError, read_bytes
+from tfaudio.sound_file import DecodeError
 
-SILENCE_DB = -60.0  # full scale is 0
-CLIPPED_LEVEL = 0.999
 MOST_CLIPPED = 1e-3  # share of the samples
 RAREST_CLASS = 0.1  # of the clips of the largest
 LENGTH_FACTOR = 10.0  # above or below the median
-_LOWEST_DB = -120.0
-_FRAME_SECONDS = 0.02
 _WAVEFORMS_KEPT = 256
 
 KINDS = (
     "exact_duplicate", "near_duplicate", "label_conflict", "shared_group", "missing_class", "rare_class", "unreadable",
     "silent", "clipped", "odd_length", "other_rate",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Measures:
-    """What is measured of a clip.
-
-    Args:
-      seconds: its length.
-      sample_rate: Hz, of the file.
-      peak_db: largest sample, dB of full scale; -120 at the least.
-      level_db: root mean square, likewise.
-      clipped: share of the samples at full scale.
-      silent: share of frames of 20 ms below -60 dB.
-      digest: sha256, hex, of the rate and the decoded samples.
-    """
-
-    seconds: float
-    sample_rate: int
-    peak_db: float
-    level_db: float
-    clipped: float
-    silent: float
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -166,44 +138,6 @@ def _parts_of(spec: DatasetSpec) -> tuple[dict[Clip, str], str]:
     except TfaudioError:
         return dict.fromkeys(spec.clips, "all"), "no split: no class has two groups"
     return {clip: name for name in ("train", "test") for clip in getattr(split, name)}, split.rule
-
-
-def read_clip(clip: Clip) -> tuple[npt.NDArray[np.float32], int]:
-    """Decodes a clip: float32 [n] at the rate of the file, and that rate in Hz.
-
-    Raises:
-      DecodeError: if it cannot be read, or no sample lies between its start and its end.
-      OSError: if the disk fails.
-    """
-    waveform, rate = read_bytes(Path(clip.path).read_bytes(), clip.path)
-    begin = round((clip.start or 0.0) * rate)
-    end = len(waveform) if clip.end is None else min(len(waveform), round(clip.end * rate))
-    if begin >= end:
-        until = "its end" if clip.end is None else f"{clip.end:g} s"
-        raise DecodeError(f"{clip.path} has no samples from {clip.start or 0.0:g} s to {until}; mend start and end.")
-    return waveform[begin:end], rate
-
-
-def measure(waveform: npt.NDArray[np.float32], sample_rate: int) -> Measures:
-    """Measures a waveform, float32 [n], n > 0, of this rate in Hz."""
-    magnitude = np.abs(waveform)
-    frame = min(len(waveform), max(1, round(_FRAME_SECONDS * sample_rate)))
-    starts = np.arange(0, len(waveform) - frame + 1, frame)
-    power = np.square(waveform)
-    frames = np.add.reduceat(power[: starts[-1] + frame], starts, dtype=np.float64) / frame
-    return Measures(
-        seconds=len(waveform) / sample_rate,
-        sample_rate=sample_rate,
-        peak_db=_decibels(float(magnitude.max())),
-        level_db=_decibels(float(np.sqrt(power.mean(dtype=np.float64)))),
-        clipped=float((magnitude >= CLIPPED_LEVEL).mean()),
-        silent=float((frames < 10 ** (SILENCE_DB / 10)).mean()),
-        digest=hashlib.sha256(f"{sample_rate} ".encode() + waveform.astype("<f4").tobytes()).hexdigest(),
-    )
-
-
-def _decibels(amplitude: float) -> float:
-    return max(_LOWEST_DB, 20 * float(np.log10(max(amplitude, 1e-30))))
 
 
 _Heard = tuple[Measures, npt.NDArray[np.float32]]

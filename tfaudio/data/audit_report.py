@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfaudio.data.audit import CLIPPED_LEVEL, KINDS, MOST_CLIPPED, SILENCE_DB, Audit
+from tfaudio.data.audit import KINDS, MOST_CLIPPED, Audit
+from tfaudio.data.measure import CLIPPED_LEVEL, SILENCE_DB
 from tfaudio.data.similarity import LEAST_COSINE, LEAST_MATCH, MOST_CANDIDATES
 from tfaudio.data.spec import Clip
 from tfaudio.files import write_atomically, write_json
