@@ -37,8 +37,10 @@ ALLOWED: dict[str, set[str]] = {
     "export": _RUNS,
     "explain": _RUNS,
     "evaluation": _RUNS | {"training"},
+    "optimize": _RUNS | {"training", "export"},
+    "transcription": _RUNS | {"training", "evaluation"},
     "runtime": _DEVICE,
-    "cli": _RUNS | {"recipes", "training", "export", "explain", "evaluation", "runtime"},
+    "cli": _RUNS | {"recipes", "training", "export", "optimize", "explain", "evaluation", "transcription", "runtime"},
     "__init__": _RUNS | {"training", "export", "explain", "evaluation", "runtime"},
     "__main__": {"cli"},
 }
@@ -93,6 +95,8 @@ def violations(source: str, module: str) -> list[str]:
             report(line, f"{unit} may not import {top}: a device does not have it")
         if top in TENSORFLOW - {"keras"} and unit == "models":
             report(line, f"models are built with keras alone, not {top}")
+        elif top in {"tf_keras", "tensorflow_model_optimization"} and module != "tfaudio.optimize.legacy":
+            report(line, f"only tfaudio.optimize.legacy imports {top}, which changes the environment")
         if name.startswith("tensorflow.keras"):
             report(line, "tensorflow.keras may be tf-keras; import keras")
     for node in ast.walk(tree):
@@ -135,6 +139,8 @@ def test_imports_keep_to_the_layers(path: Path) -> None:
         ("import tensorflow as tf", "tfaudio.models.cnn"),
         ("from absl import flags", "tfaudio.training.trainer"),
         ("from tensorflow import keras", "tfaudio.training.trainer"),
+        ("import tf_keras", "tfaudio.optimize.twin"),
+        ("from tfaudio.optimize import run", "tfaudio.export.artifact"),
         ("import tensorflow as tf\ntf.keras.layers.Dense(1)", "tfaudio.training.trainer"),
         ("from tfaudio.cli.main import main", "tfaudio.evaluation.report"),
         ("import tfaudio\ntfaudio.RunConfig()", "tfaudio.models.cnn"),

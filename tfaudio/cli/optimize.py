@@ -1,0 +1,113 @@
+"""`tfaudio optimize`: a run trained on for integers, with fewer weights or with fewer values, beside a control."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from absl import flags
+
+from tfaudio.cli import command_line, load_tensorflow, refuse_arguments
+from tfaudio.export.report import GateConfig
+from tfaudio.files import check_can_write, refuse_existing, write_json
+from tfaudio.optimize.settings import METHODS, OptimizeConfig, check_methods
+
+USAGE = """tfaudio optimize --run_dir=RUN --output_dir=OUT [--method=qat,prune,cluster] [flags]
+
+Trains a run on for some epochs with tensorflow-model-optimization, and exports what comes of it:
+
+  qat      quantisation-aware training: the weights learn to live with int8
+  prune    the smallest weights of each layer become zero: smaller when compressed
+  cluster  the weights of each layer share a few values: likewise
+
+One table compares them with the run as it was, and with a control that was trained on as long without any method. A
+method's files pass the gate of `tfaudio export`, and may lose no more accuracy than it allows against the run as it
+was; otherwise they are not written, and the command exits with 1. OUT/prune/run and OUT/cluster/run are run folders
+for every other command. It takes cnn, ds_cnn, bc_resnet and dense, trained on windows.
+
+  tfaudio optimize --run_dir=runs/birds --output_dir=optimized/birds --method=qat --epochs=10
+"""
+
+# Flags that set a key of OptimizeConfig, and of GateConfig.
+_SETTINGS = ("epochs", "learning_rate", "sparsity", "clusters", "calibration_clips")
+_GATE = ("max_accuracy_drop", "min_agreement")
+
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    default, gate = asdict(OptimizeConfig()), asdict(GateConfig())
+
+    def number(define: object, name: str, defaults: dict[str, object], text: str) -> None:
+        define(name, defaults[name], text, flag_values=flag_values)  # type: ignore[operator]
+
+    flags.DEFINE_string("run_dir", None, "Run folder to start from; it is left as it is.", flag_values=flag_values)
+    flags.DEFINE_string("output_dir", None, "Folder to write to.", flag_values=flag_values)
+    flags.DEFINE_list("method", list(METHODS), f"Any of {', '.join(METHODS)}.", flag_values=flag_values)
+    number(flags.DEFINE_integer, "epochs", default, "Further passes over the training recordings, of each method.")
+    number(flags.DEFINE_float, "learning_rate", default, "First rate of Adam; it falls to 0.")
+    number(flags.DEFINE_float, "sparsity", default, "Share of each layer's weights that prune sets to zero.")
+    number(flags.DEFINE_integer, "clusters", default, "Distinct weights that cluster leaves in each layer.")
+    number(flags.DEFINE_integer, "calibration_clips", default, "Training clips that tell the ranges of plain int8.")
+    number(flags.DEFINE_float, "max_accuracy_drop", gate, "Accuracy that a file may lose and still be written.")
+    number(flags.DEFINE_float, "min_agreement", gate, "Share of clips that must get the label of the same weights.")
+    flags.DEFINE_string("data_dir", None, "Where the data set lies now, if it was moved.", flag_values=flag_values)
+    flags.DEFINE_string("json", None, "Also write the result, with how it came about, here.", flag_values=flag_values)
+    flags.DEFINE_boolean("overwrite", False, "Replace what stands in the output folder.", flag_values=flag_values)
+    flags.mark_flag_as_required("run_dir", flag_values)
+    flags.mark_flag_as_required("output_dir", flag_values)
+
+
+def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
+    """Trains, exports and reports; 1 if a method was withheld."""
+    refuse_arguments(arguments)
+    methods = check_methods(flag_values.method)
+    config = OptimizeConfig(**{name: flag_values[name].value for name in _SETTINGS})
+    gate = GateConfig(**{name: flag_values[name].value for name in _GATE})
+    run_dir, output_dir = Path(flag_values.run_dir), Path(flag_values.output_dir)
+    from tfaudio.bundle import load_bundle, read_config
+
+    read_config(run_dir)
+    refuse_existing(output_dir, overwrite=flag_values.overwrite)
+    if flag_values.json:
+        check_can_write(flag_values.json, overwrite=flag_values.overwrite)
+
+    started = time.monotonic()
+    load_tensorflow()
+    from tfaudio.data.catalog import read_dataset
+    from tfaudio.evaluation.metrics import wilson_interval
+    from tfaudio.evaluation.protocol import protocol_of, result_record
+    from tfaudio.optimize.run import optimize_run
+
+    bundle = load_bundle(run_dir)
+    if flag_values.data_dir:
+        bundle = bundle.moved_data(flag_values.data_dir)
+    report = optimize_run(
+        bundle,
+        methods,
+        output_dir,
+        config=config,
+        gate=gate,
+        overwrite=flag_values.overwrite,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(report.to_text(), end="")
+    if flag_values.json:
+        spec = read_dataset(bundle.config.data)
+        accuracy = report.details["keras_accuracy"]
+        record = result_record(
+            dataset=spec.name,
+            protocol=protocol_of(bundle.config, spec),
+            model=bundle.config.model.name,
+            accuracy=accuracy,
+            interval=wilson_interval(round(accuracy * report.clips), report.clips),
+            seeds=[bundle.config.training.seed],
+            command=command_line(),
+            duration_seconds=round(time.monotonic() - started, 1),
+            num_clips=report.clips,
+            extra={"report": report.to_dict()},
+        )
+        write_json(flag_values.json, record)
+    print(f"optimised into {output_dir}")
+    return 1 if report.problems else 0
