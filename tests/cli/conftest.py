@@ -16,6 +16,7 @@ _SMALL = [
     *("--dataset=manifest", "--epochs=1", "--clip_seconds=0.25", "--batch_size=4", f"--sample_rate={RATE}"),
     *("--set=front_end.frame_length=256", "--set=front_end.fft_length=256", "--set=front_end.frame_step=128"),
     *("--set=augment.mixup_alpha=0", "--model=dense", "--set=front_end.feature=mel", "--set=front_end.num_mel_bins=16"),
+    "--set=model.options.dropout=0.0",
 ]
 
 

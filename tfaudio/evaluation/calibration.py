@@ -131,7 +131,8 @@ def expected_calibration_error(bins: Sequence[Bin]) -> float:
 def class_thresholds(scores: Array, targets: npt.NDArray[np.integer[Any]], labels: LabelMap) -> dict[str, float]:
     """Finds for each class the score from which on it is best called present, by F1 of that class against the rest.
 
-    A threshold lies half-way between the two scores that it parts. Classes without a clip, and those that no threshold
+    A threshold lies half-way between the two scores that it parts, and not below 1 / classes: what is heard as less
+    likely than any other class on the average is not present. Classes without a clip, and those that no such threshold
     tells from the rest, have none.
 
     Returns:
@@ -141,7 +142,7 @@ def class_thresholds(scores: Array, targets: npt.NDArray[np.integer[Any]], label
     for index, label in enumerate(labels):
         positive, own = targets == index, scores[:, index]
         values = np.unique(own)
-        cuts = (values[:-1] + values[1:]) / 2
+        cuts = np.maximum((values[:-1] + values[1:]) / 2, 1 / len(labels))[values[1:] > 1 / len(labels)]
         if not positive.any() or not len(cuts):
             continue
         taken = own[None, :] >= cuts[:, None]
