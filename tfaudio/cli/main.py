@@ -62,7 +62,7 @@ COMMANDS: dict[str, Command] = {
     "benchmark": Command("tfaudio.cli.benchmark", "measure what .tflite files take: time, memory, operators"),
     "info": Command("tfaudio.cli.info", "show what a run folder or a model file holds"),
     "models": Command("tfaudio.cli.models_table", "list the architectures: parameters, multiplications, papers"),
-    "datasets": Command("tfaudio.cli.datasets", "list the known data sets, or audit one"),
+    "datasets": Command("tfaudio.cli.datasets", "list, fetch or audit data sets"),
 }
 
 
