@@ -9,7 +9,14 @@ import pytest
 import tfaudio
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.metrics import bootstrap_interval
-from tfaudio.evaluation.protocol import PROTOCOLS, FoldResult, result_record, summarize_folds, versions
+from tfaudio.evaluation.protocol import (
+    PROTOCOLS,
+    FoldResult,
+    best_guess,
+    result_record,
+    summarize_folds,
+    versions,
+)
 
 
 def fold(name: str, right: int, wrong: int, **options: object) -> FoldResult:
@@ -47,6 +54,26 @@ def test_seeds_are_averaged_clip_by_clip() -> None:
     assert (summary["num_clips"], summary["seeds"]) == (4, [0, 1])
     assert summary["accuracy_per_fold"] == pytest.approx({"1": 0.375})
     assert summary["interval"] == pytest.approx(bootstrap_interval([1, 0.5, 0, 0]))
+
+
+def test_seeds_are_told_apart_where_all_folds_have_them() -> None:
+    results = [
+        fold("1", 8, 2),
+        fold("1", 6, 4, seed=1),
+        fold("2", 10, 0),
+        fold("2", 7, 3, seed=1),
+        fold("2", 0, 10, seed=9),
+    ]
+    summary = summarize_folds(results)
+    assert summary["accuracy_per_seed"] == pytest.approx({"0": 0.9, "1": 0.65})
+    assert summary["standard_deviation_over_seeds"] == pytest.approx(0.25 / 2**0.5)
+    assert summarize_folds(results[:1])["standard_deviation_over_seeds"] is None
+
+
+def test_the_best_guess_is_the_most_frequent_class_of_all_folds() -> None:
+    supports = ({"cat": 6, "dog": 4}, {"cat": 0, "dog": 10})
+    results = [FoldResult(str(i), (True,) * 10, details={"support": s}) for i, s in enumerate(supports)]
+    assert best_guess(results) == pytest.approx(14 / 20)
 
 
 def test_many_seeds_do_not_narrow_the_interval_of_the_clips() -> None:
