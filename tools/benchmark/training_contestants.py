@@ -31,7 +31,7 @@ def features(case: Case) -> tuple[Array, Array]:
 
 
 def weights(case: Case) -> list[Array]:
-    """Kernel (height, width, in, out), scale, offset, mean, variance of each convolution; kernel and bias at the end."""
+    """Kernel (height, width, in, out), scale, offset, mean, variance of each convolution; kernel and bias last."""
     random = np.random.default_rng(1)
     drawn, inputs = [], 1
     for number, filters in enumerate(_FILTERS):
