@@ -110,9 +110,23 @@ def test_shuffled_labels_leave_no_more_than_a_guess(
     learns = ["--folds=1", "--epochs=20", "--learning_rate=0.01"]
     result = train(tmp_path, *learns, "--shuffle_labels")
     assert result["protocol"] == "shuffled_labels"
+    assert result["chosen_epoch"] == "last"
     assert result["control"] == {"guess": pytest.approx(1 / 3)}
     assert result["accuracy"] < 0.5  # with the true labels the same training finds nearly all, as above
     assert "a guess is right in 33.3%" in capsys.readouterr().out
+
+
+def test_a_result_says_by_what_the_epoch_was_chosen(train: Train, tones: Path, tmp_path: Path) -> None:
+    # An official validation part chooses the epoch, whatever --validation_fraction says.
+    rows = [row.split(",") for row in tones.read_text().splitlines()]
+    parts = {"1": "test", "2": "validation", "3": "train", "fold": "split"}
+    lines = [
+        ",".join([str(tones.parent / path) if fold != "fold" else path, label, parts[fold]])
+        for path, label, fold, _ in rows
+    ]
+    (tmp_path / "parts.csv").write_text("\n".join(lines) + "\n")
+    result = train(tmp_path / "run", f"--data_dir={tmp_path / 'parts.csv'}")
+    assert (result["protocol"], result["chosen_epoch"]) == ("official", "lowest validation loss")
 
 
 def test_shuffling_keeps_the_number_of_each_label_and_the_test_labels() -> None:

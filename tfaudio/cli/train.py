@@ -126,7 +126,16 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         results.append(_train(run, output_dir, data, flag_values))
     protocol = "nested" if candidates and not config.training.shuffle_labels else protocol_of(runs[0].config, spec)
     seconds = time.monotonic() - started
-    record = _record(config, spec, results, protocol, candidates=candidates, choices=choices, seconds=seconds)
+    record = _record(
+        config,
+        spec,
+        results,
+        protocol,
+        validated=bool(parts_of(runs[0].config, spec).validation),
+        candidates=candidates,
+        choices=choices,
+        seconds=seconds,
+    )
     write_json(output_dir / RESULT, record)
     if flag_values.json:
         write_json(flag_values.json, record)
@@ -167,6 +176,7 @@ def _record(
     results: list[FoldResult],
     protocol: str,
     *,
+    validated: bool,
     candidates: list[dict[str, Any]],
     choices: dict[str, Choice],
     seconds: float,
@@ -180,7 +190,7 @@ def _record(
         "accuracy_per_fold": summary["accuracy_per_fold"],
         "accuracy_per_seed": summary["accuracy_per_seed"],
         "standard_deviation_over_seeds": summary["standard_deviation_over_seeds"],
-        "chosen_epoch": "lowest validation loss" if config.data.validation_fraction else "last",
+        "chosen_epoch": "lowest validation loss" if validated else "last",
         "chosen_settings": "none by this command: they were given",
     }
     if choices:
