@@ -63,7 +63,7 @@ PARAMETERS = {
     "cnn10": (_pairs(CHANNELS[:4]) + PANNS_HEAD, 5_219_279, {"classes": 527}),
     "cnn14": (
         _pairs(CHANNELS) + _norm(64) + _dense(2048, 2048) + _dense(2048, 527),
-        80_753_882,
+        80_800_000,
         {"classes": 527},
     ),
     # Published with three input channels, and a normalisation's running statistics counted too by some.
@@ -109,7 +109,7 @@ PARAMETERS = {
 def test_parameters_are_those_of_the_paper(name):
     by_hand, published, settings = PARAMETERS[name]
     assert count_parameters(_outline(name, **settings)) == by_hand
-    assert by_hand == pytest.approx(published, rel=0.02 if name in ("ast", "kwt") else 1e-5)
+    assert by_hand == pytest.approx(published, rel={"ast": 0.02, "kwt": 0.02, "cnn14": 1e-3}.get(name, 1e-9))
 
 
 def test_width_scales_all_channels():

@@ -21,7 +21,7 @@ from tfaudio.models.layers import (
 )
 from tfaudio.models.registry import MODELS
 
-_MOST_STEPS = 128  # that are written out one by one; a file grows by some 50 operators with each
+_MOST_STEPS = 128  # that are written out one by one; a file grows by some 35 operators with each
 
 
 @keras.saving.register_keras_serializable(package="tfaudio")
