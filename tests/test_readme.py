@@ -24,7 +24,8 @@ def readme(repository):
 
 
 def test_commands_parse(readme):
-    lines = [line for block in _blocks(readme, "") for line in block.splitlines() if line.startswith("tfaudio ")]
+    blocks = [block.replace("\\\n", "") for block in _blocks(readme, "")]
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("tfaudio ")]
     assert len(lines) >= 5
     for line in lines:
         name, *arguments = shlex.split(line.split(">")[0], comments=True)[1:]
