@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -58,7 +59,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.evaluation.protocol import versions
 
     runs = {}
-    for folder in folders:
+    for number, folder in enumerate(folders, 1):
+        print(f"{folder}: run {number} of {len(folders)}", file=sys.stderr)
         bundle = load_bundle(folder, calibrated=False)
         if flag_values.data_dir:
             bundle = bundle.moved_data(flag_values.data_dir)

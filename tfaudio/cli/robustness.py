@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -62,7 +63,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     degradations = choose_degradations(flag_values.degradations or DEGRADATIONS)
     measured = []
-    for folder in folders:
+    for number, folder in enumerate(folders, 1):
+        print(f"{folder}: run {number} of {len(folders)}", file=sys.stderr)
         bundle = load_bundle(folder)
         if flag_values.data_dir:
             bundle = bundle.moved_data(flag_values.data_dir)
