@@ -151,6 +151,7 @@ def test_all_methods_pass_and_lie_where_the_table_says(done: Optimized) -> None:
         assert row["gzip_bytes"] == pytest.approx(len(gzip.compress(content)), rel=0.02)
     assert not (done.folder / "qat" / "run").exists()
     assert done.record["report"] == done.report()
+    assert done.record["config"]["model"]["options"] == {"filters": [6, 12]}
     assert done.record["command"].startswith("tfaudio")
 
 
@@ -190,6 +191,7 @@ def test_what_quantisation_aware_training_gives_is_int8(done: Optimized) -> None
     content = (done.folder / "qat" / "model_int8.tflite").read_bytes()
     assert {weights.dtype for weights in constants(content)} == {np.dtype(np.int8)}
     assert "CONV_2D" not in float_operators(content)
+    assert done.report()["notes"] == []
     report = json.loads((done.folder / "qat" / "report.json").read_text("utf-8"))
     assert report["gate"]["passed"]
     assert report["formats"]["int8"]["agreement"] >= 0.95

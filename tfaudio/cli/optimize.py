@@ -106,7 +106,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             command=command_line(),
             duration_seconds=round(time.monotonic() - started, 1),
             num_clips=report.clips,
-            extra={"report": report.to_dict()},
+            extra={"config": bundle.config.to_dict(), "report": report.to_dict()},
         )
         write_json(flag_values.json, record)
     print(f"optimised into {output_dir}")

@@ -146,8 +146,9 @@ def _annotated(layer: Any) -> Any:
     if learns_range(layer):
         return annotate(_copy_of(layer), output_range()())
     by_default = (
-        # A normalisation becomes part of the layer before it; one that stands alone has no integer form.
-        type(layer.inbound_nodes[0].inbound_layers).__name__ in (*KERNEL_LAYERS, "DepthwiseConv2D")
+        # A normalisation becomes part of the convolution before it. Made part of a dense layer, it would leave the
+        # converter with weights that it knows no range of, and so with float ones; by itself it has no integer form.
+        type(layer.inbound_nodes[0].inbound_layers).__name__ in ("Conv2D", "DepthwiseConv2D")
         if kind == "BatchNormalization"
         else layer.activation.__name__ in _QUANTIZED_ACTIVATIONS
         if kind == "Activation"

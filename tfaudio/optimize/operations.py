@@ -24,9 +24,10 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "expand_dims": tf.expand_dims,
     "slice": lambda x, parts: x[tuple(slice(*part) for part in parts)],
 }
-# Of whose outputs training for int8 learns the range. A maximum and a slice keep the range of what they are given; a
-# standard deviation, which the others are parts of, is a small difference of squares, of which eight bits leave little.
+# Of whose outputs training for int8 learns the range. A maximum and a slice keep the range of what they are given.
 _WITH_RANGE = ("mean", "multiply")
+# What a standard deviation consists of: a small difference of squares, of which eight bits leave little.
+_OF_STATISTICS = ("add", "subtract", "square", "sqrt")
 
 
 @functools.cache
@@ -96,7 +97,10 @@ def output_range() -> type:
 
 def learns_range(layer: Any) -> bool:
     """Whether a layer is an operation whose output is quantised by itself."""
-    return type(layer).__name__ == "Operation" and layer.function in _WITH_RANGE
+    if type(layer).__name__ != "Operation" or layer.function not in _WITH_RANGE:
+        return False
+    before = layer.inbound_nodes[0].inbound_layers
+    return getattr(before, "function", None) not in _OF_STATISTICS
 
 
 def custom_objects() -> dict[str, Any]:

@@ -57,6 +57,7 @@ class OptimizeReport:
       config: how it was trained.
       gate: the thresholds.
       problems: by method, why its files were withheld; methods that passed are left out.
+      notes: what else to know.
       details: versions, model, data set, for programs.
     """
 
@@ -66,6 +67,7 @@ class OptimizeReport:
     config: OptimizeConfig
     gate: GateConfig
     problems: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
 
     def row(self, model: str, format: str) -> Row:
@@ -80,6 +82,7 @@ class OptimizeReport:
             "settings": self.config.to_dict(),
             "gate": {**self.gate.to_dict(), "clips": self.clips, "passed": not self.problems},
             "problems": {name: list(problems) for name, problems in self.problems.items()},
+            "notes": list(self.notes),
             "rows": [asdict(row) for row in self.rows],
         }
 
@@ -118,6 +121,7 @@ class OptimizeReport:
             f"Accuracy on {self.clips} test windows, one of which is {1 / self.clips:.4f}; weights are those after the "
             "last epoch, and nothing was chosen by this figure.",
             "zeros, distinct: of the weights of convolutions and dense layers, the most of any layer.",
+            *(f"{note}." for note in self.notes),
             *(
                 f"{name} was withheld: {problem.rstrip('.')}."
                 for name, problems in self.problems.items()

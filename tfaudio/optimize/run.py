@@ -21,6 +21,7 @@ from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.errors import TfaudioError
 from tfaudio.export.artifact import export_run
+from tfaudio.export.flatbuffer import float_operators
 from tfaudio.export.parity import median_latency_ms
 from tfaudio.export.report import ExportReport, GateConfig
 from tfaudio.export.tflite import TfliteModel
@@ -44,6 +45,7 @@ _INT8, _FLOAT = "int8", "float32"
 # For what is measured and not judged: the run as it was, and the control.
 _NO_GATE = GateConfig(max_accuracy_drop=1.0, min_agreement=0.0, max_float_score_difference=1.0)
 _LATENCY_ROUNDS = 5
+_BORDERS = {"QUANTIZE", "DEQUANTIZE"}  # operators that have a float side by nature
 
 Progress = Callable[[str], None]
 
@@ -98,6 +100,7 @@ def optimize_run(
         say(f"{RUN}: exporting")
         before = work.export(RUN, bundle, None, _NO_GATE)
         problems: dict[str, tuple[str, ...]] = {}
+        notes: list[str] = []
         for name in (CONTROL, *names):
             say(f"{name}: training")
             outcome = apply_method(name, twin, material.lessons, config, say)
@@ -106,6 +109,8 @@ def optimize_run(
             report = work.export(name, trained, outcome.int8, _NO_GATE if name == CONTROL else gate)
             if name == CONTROL:
                 continue
+            if outcome.int8 is not None and (left := sorted(set(float_operators(outcome.int8)) - _BORDERS)):
+                notes.append(f"{name}: {', '.join(left)} stay float32")
             found = (*_withheld(report), *_less_accurate(report, before, gate))
             if found:
                 problems[name] = found
@@ -120,6 +125,7 @@ def optimize_run(
             config=config,
             gate=gate,
             problems=problems,
+            notes=tuple(notes),
             details=_details(bundle, before, material),
         )
         say(f"writing {output_dir}")
