@@ -82,18 +82,18 @@ def test_a_nested_choice_is_made_without_the_test_fold_and_told(
     # The first candidate learns nothing, so that the choice is not left to chance.
     candidates = [
         "--candidate=training.learning_rate=1e-9",
-        "--candidate=training.learning_rate=0.01,training.epochs=20",
+        "--candidate=training.learning_rate=0.03,training.epochs=10",
     ]
     arguments = ["--protocol=nested", "--folds=1", *candidates]
     result = train(tmp_path, *arguments)
     assert result["protocol"] == "nested"
-    assert result["candidates"][1] == {"training.learning_rate": 0.01, "training.epochs": 20}
+    assert result["candidates"][1] == {"training.learning_rate": 0.03, "training.epochs": 10}
     choice = result["choices"]["1"]
     assert (choice["chosen_on"], choice["chosen"]) == ("2", 2)
     assert choice["accuracies"][1] > choice["accuracies"][0]
     assert result["accuracy"] > 0.8
-    assert "chosen on fold 2: training.learning_rate=0.01" in capsys.readouterr().out
-    assert read_config(tmp_path / "fold_1").training.epochs == 20
+    assert "chosen on fold 2: training.learning_rate=0.03" in capsys.readouterr().out
+    assert read_config(tmp_path / "fold_1").training.epochs == 10
     for number in (1, 2):
         split = json.loads((tmp_path / "candidates" / "fold_1" / f"candidate_{number}" / "split.json").read_text())
         used = {int("".join(filter(str.isdigit, n))) % 3 + 1 for n in (*split["train"], *split["test"])}
@@ -107,7 +107,7 @@ def test_a_nested_choice_is_made_without_the_test_fold_and_told(
 def test_shuffled_labels_leave_no_more_than_a_guess(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    learns = ["--folds=1", "--epochs=20", "--learning_rate=0.01"]
+    learns = ["--folds=1", "--epochs=10", "--learning_rate=0.03"]
     result = train(tmp_path, *learns, "--shuffle_labels")
     assert result["protocol"] == "shuffled_labels"
     assert result["chosen_epoch"] == "last"
