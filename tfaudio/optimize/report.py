@@ -120,7 +120,7 @@ class OptimizeReport:
             "the same batches as each method.",
             f"Accuracy on {self.clips} test windows, one of which is {1 / self.clips:.4f}; weights are those after the "
             "last epoch, and nothing was chosen by this figure.",
-            "zeros, distinct: of the weights of convolutions and dense layers, the most of any layer.",
+            "zeros: share of the weights of convolutions and dense layers; distinct: most values in one such layer.",
             *(f"{note}." for note in self.notes),
             *(
                 f"{name} was withheld: {problem.rstrip('.')}."
