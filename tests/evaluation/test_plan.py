@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tfaudio.config import RunConfig
+from tfaudio.data.labelled import split_of
 from tfaudio.data.spec import Clip, DatasetSpec
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.plan import Choice, check_known_runs, plan_candidates, plan_runs
 from tfaudio.evaluation.protocol import protocol_of
 from tfaudio.labels import LabelMap
-from tfaudio.training.parts import parts_of
 
 
 def dataset(folds: int = 4, speakers: tuple[str, ...] = ("ann", "b/o b", "cy")) -> DatasetSpec:
@@ -51,7 +51,7 @@ def test_each_group_is_tested_once_by_a_run_that_never_heard_it() -> None:
     for run in runs:
         assert "/" not in run.folder
         assert protocol_of(run.config, spec) == "leave_one_group_out"
-        split = parts_of(run.config, spec)
+        split = split_of(run.config, spec)
         assert {clip.group for clip in split.test} == {run.fold}
         assert run.fold not in {clip.group for clip in (*split.train, *split.validation)}
         assert len(split.validation) > 0
@@ -73,13 +73,13 @@ def test_a_choice_never_sees_the_fold_that_is_tested(outer: int) -> None:
     tried = plan_candidates(run, [{}, {"training.epochs": 9}], spec)
     assert [candidate.config.training.epochs for candidate in tried] == [RunConfig().training.epochs, 9]
     for candidate in tried:
-        split = parts_of(candidate.config, spec)
+        split = split_of(candidate.config, spec)
         assert outer not in {clip.fold for clip in (*split.train, *split.validation, *split.test)}
         assert {clip.fold for clip in split.test} == {(outer + 1) % 4}
         assert len(split.train) == 2 * 6
         assert f"fold {outer} takes no part" in split.rule
     assert [candidate.folder for candidate in tried] == [f"candidates/fold_{outer}/candidate_{n}" for n in (1, 2)]
-    final = parts_of(run.with_settings({"training.epochs": 9}).config, spec)
+    final = split_of(run.with_settings({"training.epochs": 9}).config, spec)
     assert {clip.fold for clip in final.test} == {outer}
     assert len(final.train) == 3 * 6
 
@@ -115,9 +115,9 @@ def test_a_control_is_called_one_however_its_test_set_was_found() -> None:
 def test_mistaken_folds_and_groups_are_told() -> None:
     spec = dataset()
     with pytest.raises(TfaudioError, match="Did you mean 'ann'"):
-        parts_of(RunConfig().override({"data.test_group": "anna"}), spec)
+        split_of(RunConfig().override({"data.test_group": "anna"}), spec)
     with pytest.raises(TfaudioError, match="no fold 8"):
-        parts_of(RunConfig().override({"data.left_out_fold": 8}), spec)
+        split_of(RunConfig().override({"data.left_out_fold": 8}), spec)
     with pytest.raises(TfaudioError, match="exclude each other"):
         RunConfig().override({"data.test_group": "ann", "data.test_fold": 1})
     with pytest.raises(TfaudioError, match="takes no part"):

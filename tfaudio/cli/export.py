@@ -140,12 +140,10 @@ def _export(
     import numpy as np
 
     from tfaudio.bundle import load_bundle, read_calibration, read_split
-    from tfaudio.data.catalog import read_dataset
-    from tfaudio.data.labelled import read_labelled_data
+    from tfaudio.data.labelled import read_labelled_data, split_of
     from tfaudio.data.pipeline import Pipeline
     from tfaudio.data.split import Split
     from tfaudio.export.artifact import export_run
-    from tfaudio.training.parts import parts_of
 
     bundle = load_bundle(run_dir)
     if flag_values.data_dir:
@@ -158,11 +156,8 @@ def _export(
         return (*(split.train[index] for index in chosen), *split.test)
 
     fingerprint = read_split(run_dir)["fingerprint"]
-    spec = read_dataset(bundle.config.data)
-    data = read_labelled_data(
-        bundle.config, clips=lambda _: wanted(parts_of(bundle.config, spec)), expect_fingerprint=fingerprint
-    )
-    split = parts_of(bundle.config, data.spec)
+    data = read_labelled_data(bundle.config, clips=wanted, expect_fingerprint=fingerprint)
+    split = split_of(bundle.config, data.spec)
     for skipped in data.skipped_of((*split.train, *split.test)):
         print(f"{run_dir.name}: not used: {skipped.path}: {skipped.reason}", file=sys.stderr)
     targets = data.targets(bundle.labels)

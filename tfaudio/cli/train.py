@@ -98,14 +98,13 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         check_known_runs(runs, standing)
 
     load_tensorflow()
-    from tfaudio.data.labelled import read_labelled_data
-    from tfaudio.training.parts import parts_of
+    from tfaudio.data.labelled import read_labelled_data, split_of
     from tfaudio.training.trainer import check_settings
 
     for run in next(iter(tried.values()), runs[:1]):
         check_settings(run.config, len(spec.labels))  # a mistake is found before hours of decoding
     for run in (*(runs[:1] if by_group else runs), *(run for of_fold in tried.values() for run in of_fold)):
-        parts_of(run.config, spec)  # an unknown fold is found now, not after the folds before it
+        split_of(run.config, spec)  # an unknown fold is found now, not after the folds before it
     if (count := len(runs) + sum(map(len, tried.values()))) > 1:
         print(f"{count} runs to train or to find trained", file=sys.stderr)
     make_writable_folder(output_dir)
@@ -131,7 +130,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         spec,
         results,
         protocol,
-        validated=bool(parts_of(runs[0].config, spec).validation),
+        validated=bool(split_of(runs[0].config, spec).validation),
         candidates=candidates,
         choices=choices,
         seconds=seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,9 +11,10 @@ from tfaudio.config import RunConfig
 from tfaudio.data.catalog import read_dataset
 from tfaudio.data.recordings import Recordings, read_recordings
 from tfaudio.data.spec import Clip, DatasetSpec, Skipped
-from tfaudio.data.split import Split, split_dataset
+from tfaudio.data.split import Split, leave_one_group_out, split_dataset
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
+from tfaudio.registry import unknown_name_message
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,34 @@ class LabelledData:
 
 
 def split_of(config: RunConfig, spec: DatasetSpec) -> Split:
-    """Returns the split that a configuration asks for."""
-    return split_dataset(
-        spec,
-        test_fold=config.data.test_fold,
-        test_fraction=config.data.test_fraction,
-        validation_fraction=config.data.validation_fraction,
-    )
+    """Returns the split that a run's settings ask for: by fold, column or hash, or with one group as the test set.
+
+    Args:
+      config: `data` is used.
+      spec: the data set.
+
+    Raises:
+      TfaudioError: if there is no such fold or group, or no clip is left for a part.
+    """
+    group, left_out, note = config.data.test_group, config.data.left_out_fold, ""
+    if left_out is not None:
+        if left_out not in spec.folds:
+            raise TfaudioError(f"data.left_out_fold: data set '{spec.name}' has no fold {left_out}.")
+        spec = replace(spec, clips=tuple(clip for clip in spec.clips if clip.fold != left_out))
+        note = f"; official fold {left_out} takes no part"
+    if group is None:
+        split = split_dataset(
+            spec,
+            test_fold=config.data.test_fold,
+            test_fraction=config.data.test_fraction,
+            validation_fraction=config.data.validation_fraction,
+        )
+        return replace(split, rule=split.rule + note)
+    for split in leave_one_group_out(spec, validation_fraction=config.data.validation_fraction):
+        if spec.group_of(split.test[0]) == group:
+            return replace(split, rule=split.rule + note)
+    known = sorted({spec.group_of(clip) for clip in spec.clips})
+    raise TfaudioError(unknown_name_message(f"group of data set '{spec.name}'", group, known))
 
 
 def read_labelled_data(

@@ -11,15 +11,14 @@ import numpy as np
 from tqdm import tqdm
 
 from tfaudio.bundle import Bundle, load_bundle, read_split, write_csv
-from tfaudio.data.catalog import read_dataset
-from tfaudio.data.labelled import LabelledData, read_labelled_data
+from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.data.recordings import Recordings
-from tfaudio.data.spec import Clip, DatasetSpec, Skipped
+from tfaudio.data.spec import Clip, Skipped
+from tfaudio.data.split import Split
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.metrics import Metrics, compute_metrics
 from tfaudio.models.classifier import with_scores
-from tfaudio.training.parts import parts_of
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,13 @@ def read_part(
     """
     config = bundle.config
 
-    def clips_of(spec: DatasetSpec) -> tuple[Clip, ...]:
-        clips: tuple[Clip, ...] = getattr(parts_of(config, spec), part)
+    def clips_of(split: Split) -> tuple[Clip, ...]:
+        clips: tuple[Clip, ...] = getattr(split, part)
         return clips
 
-    spec = read_dataset(config.data)
     fingerprint = read_split(bundle.path)["fingerprint"]
-    data = read_labelled_data(config, clips=lambda _: clips_of(spec), expect_fingerprint=fingerprint, progress=progress)
-    return data, data.recordings.select(clips_of(data.spec))
+    data = read_labelled_data(config, clips=clips_of, expect_fingerprint=fingerprint, progress=progress)
+    return data, data.recordings.select(clips_of(split_of(config, data.spec)))
 
 
 def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, progress: bool = True) -> Evaluation:
@@ -92,14 +90,14 @@ def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, prog
     if data is None:
         data, indices = read_part(bundle, "test", progress=progress)
     else:
-        indices = data.recordings.select(parts_of(bundle.config, data.spec).test)
+        indices = data.recordings.select(split_of(bundle.config, data.spec).test)
     if not len(indices):
         raise TfaudioError("None of the test recordings can be used; mend them, or change the split.")
     targets = data.targets(bundle.labels)[indices]
     scores = score_clips(bundle, data.recordings, indices)
     clips = tuple(data.recordings.clips[index] for index in indices)
     metrics = compute_metrics(targets, scores, bundle.labels)
-    skipped = data.skipped_of(parts_of(bundle.config, data.spec).test)
+    skipped = data.skipped_of(split_of(bundle.config, data.spec).test)
     return Evaluation(metrics, clips, targets, scores, skipped)
 
 

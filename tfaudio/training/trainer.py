@@ -16,7 +16,7 @@ from tfaudio import bundle
 from tfaudio.bundle import Bundle
 from tfaudio.config import RunConfig
 from tfaudio.data.augmentation import augmentation_sounds
-from tfaudio.data.labelled import LabelledData, read_labelled_data
+from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.data.spec import Clip, DatasetSpec
 from tfaudio.data.split import Split
@@ -26,7 +26,6 @@ from tfaudio.files import make_writable_folder, refuse_existing, write_json
 from tfaudio.models.classifier import build_classifier, takes_mask
 from tfaudio.training.checkpoint import RunKeeper
 from tfaudio.training.optimizer import make_optimizer
-from tfaudio.training.parts import parts_of
 from tfaudio.training.strategy import check_batch, make_strategy, precision_policy
 
 
@@ -70,7 +69,7 @@ def train(
         _check_same_data(run_dir, data.spec)
         if (run_dir / bundle.WEIGHTS).is_file():  # written last
             return bundle.load_bundle(run_dir)
-    split = parts_of(config, data.spec)
+    split = split_of(config, data.spec)
     labels, recordings = data.spec.labels, data.recordings
     targets = data.targets(labels)
     chosen = recordings.select(split.train)

@@ -7,8 +7,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import soundfile
-
 from tfaudio.data.readers.walk import find_mark, visible
 from tfaudio.data.spec import NOT_AUDIO, Clip, DatasetSpec, Skipped, usable_spec, why_not_audio, why_unusable
 from tfaudio.data.split import hash_fraction
@@ -140,6 +138,8 @@ def _silence(folder: Path, skipped: list[Skipped]) -> list[Clip]:
             f"{folder} holds no recordings, from which the class {SILENCE} is cut; unpack the archive again, or take "
             "the data set without '_12' at the end of its name."
         )
+    import soundfile  # needs a system library, which other data sets do not ask for
+
     clips = []
     for path in recordings:
         try:
