@@ -171,7 +171,9 @@ def test_normalization_is_fitted_on_the_given_clips(noises):
     fitted = pipeline.fit_normalization(np.array([1]))
     features = compute_features(noises[1][1], pipeline.config.front_end).numpy()
     np.testing.assert_allclose(fitted.mean, features.mean(axis=0), atol=1e-3)
-    np.testing.assert_allclose(fitted.stddev, features.std(axis=0), atol=1e-3)
+    # Of steady noise some bands move by less than the half of a natural logarithm that is believed.
+    np.testing.assert_allclose(fitted.stddev, np.maximum(features.std(axis=0), 0.5), atol=1e-3)
+    assert (features.std(axis=0) > 0.5).any()
 
 
 def test_the_graph_engine_runs_no_python(small_config):
