@@ -140,11 +140,9 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path) == []
     with folder_written_whole(tmp_path / "out") as folder:
         (folder / "a").write_text("x")
-    with pytest.raises(TfaudioError, match="--overwrite"), folder_written_whole(tmp_path / "out"):
+    with pytest.raises(TfaudioError, match="remove it, or name another"), folder_written_whole(tmp_path / "out"):
         pass
-    with folder_written_whole(tmp_path / "out", overwrite=True) as folder:
-        (folder / "b").write_text("y")
-    assert os.listdir(tmp_path / "out") == ["b"]
+    assert os.listdir(tmp_path / "out") == ["a"]
 
 
 def test_unwritable_folders_are_told(tmp_path):

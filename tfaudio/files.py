@@ -51,14 +51,16 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
 
 
 @contextlib.contextmanager
-def folder_written_whole(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def folder_written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives an empty folder to fill, and moves it to `path` only if the block ends without error.
 
+    Nothing is ever replaced by it: who names the wrong folder would lose what only they have.
+
     Raises:
-      TfaudioError: if `path` stands and `overwrite` is false, or cannot be written, or the disk is full.
+      TfaudioError: if something stands at `path`, or it cannot be written, or the disk is full.
     """
     path = Path(path)
-    refuse_existing(path, overwrite=overwrite)
+    check_folder_is_free(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -70,9 +72,7 @@ def folder_written_whole(path: str | os.PathLike[str], *, overwrite: bool = Fals
         moving = True
         os.chmod(temporary, 0o755)
         if path.is_dir():
-            shutil.rmtree(path)
-        elif path.exists():
-            path.unlink()
+            path.rmdir()
         os.replace(temporary, path)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -92,6 +92,23 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool, flag: str 
     except OSError as error:
         raise TfaudioError(f"Cannot write {path}: {error.strerror}; choose another place.") from error
     raise TfaudioError(f"{path} exists already; pass {flag} to replace it, or name another place.")
+
+
+def check_folder_is_free(path: str | os.PathLike[str]) -> None:
+    """Raises TfaudioError if a file, or a folder with something in it, stands where a whole folder is to go."""
+    try:
+        refuse_existing(path, overwrite=False)
+    except TfaudioError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        raise TfaudioError(f"{path} exists already; remove it, or name another folder.") from None
+
+
+def refuse_existing_folder(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Raises TfaudioError if a file stands where a folder's files are to go, or, without overwrite, anything does."""
+    if Path(path).is_file():
+        raise TfaudioError(f"{path} is a file; name a folder.")
+    refuse_existing(path, overwrite=overwrite)
 
 
 def check_can_write(path: str | os.PathLike[str], *, overwrite: bool, flag: str = "--overwrite") -> None:

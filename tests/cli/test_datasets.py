@@ -44,7 +44,7 @@ def test_the_list_says_how_to_get_each(capsys: pytest.CaptureFixture[str]) -> No
         (["audit", "--output_dir=x"], "audit needs --dataset"),
         (["audit", "esc50", "--output_dir=x"], "Unexpected argument 'esc50'"),
         (["--strict"], "--strict goes with audit"),
-        (["--overwrite"], "--overwrite goes with fetch and audit"),
+        (["--overwrite"], "--overwrite goes with audit"),
         (["--output_dir=x", "--dataset=esc50"], "--output_dir goes with fetch, audit, or --dataset=synthetic"),
     ],
 )

@@ -152,6 +152,23 @@ def test_mistakes_are_told_in_one_line(run: Path, tmp_path: Path, capsys: pytest
         assert message in lines[0]
 
 
+def test_what_cannot_be_is_told_before_the_work(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+
+    def work(*_: Any, **__: Any) -> None:
+        raise AssertionError("nothing is to be measured")
+
+    monkeypatch.setattr("tfaudio.bundle.load_bundle", work)
+    for command in ("evaluate", "robustness", "calibrate"):
+        assert main([command, f"--run_dir={run}", f"--report_dir={tmp_path / 'file'}", "--overwrite"]) == 1
+        assert "file is a file; name a folder" in capsys.readouterr().err
+    assert main(["calibrate", f"--run_dir={run}", "--keep=nan"]) == 2
+    assert "--keep=nan" in capsys.readouterr().err
+    assert not (run / bundle.CALIBRATION).exists()
+
+
 def test_a_run_is_compared_with_itself(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(run), str(run / "predictions.csv")]) == 0
     out = capsys.readouterr().out

@@ -222,16 +222,15 @@ def test_a_server_that_is_not_there(server: Server, tmp_path: Path) -> None:
         fetch_dataset(entry, tmp_path / "pets")
 
 
-def test_what_stands_is_replaced_on_request_only(server: Server, tmp_path: Path) -> None:
+def test_what_stands_is_never_replaced(server: Server, tmp_path: Path) -> None:
     server.files["pets.zip"] = zipped(**SOUNDS)
     mine = tmp_path / "pets" / "mine.wav"
     mine.parent.mkdir()
     mine.write_bytes(b"dear")
-    with pytest.raises(TfaudioError, match="exists already; pass --overwrite"):
+    with pytest.raises(TfaudioError, match="exists already; remove it, or name another folder"):
         fetch_dataset(server.entry("pets.zip"), tmp_path / "pets")
     assert mine.read_bytes() == b"dear"
     assert server.ranges == []
-    assert tree(fetch_dataset(server.entry("pets.zip"), tmp_path / "pets", overwrite=True)) == SOUNDS
 
 
 @pytest.mark.parametrize("name", ["../evil.wav", "/tmp/evil.wav", "a/../../evil.wav", "..\\evil.wav", "C:evil.wav"])

@@ -21,12 +21,12 @@ def test_manifest_with_every_column(tmp_path: Path) -> None:
         tmp_path,
         "comment,path,label,fold,split,group,text,start,end",
         'x,b.wav,"two words, 犬",2,Test,g1,"hello, you",0.5,2',
-        ",a.wav,dog,1,train,,,,",
+        ",a.wav,dog,1,train,g2,,,",
     )
     spec = read("manifest", path)
     first, second = spec.clips
     assert (first.path, first.label, first.fold, first.split) == (str(tmp_path / "a.wav"), "dog", 1, "train")
-    assert (first.group, first.text, first.start, first.end) == ("a.wav", None, None, None)
+    assert (first.group, first.text, first.start, first.end) == ("g2", None, None, None)
     assert (second.label, second.fold, second.split, second.group) == ("two words, 犬", 2, "test", "g1")
     assert (second.text, second.start, second.end) == ("hello, you", 0.5, 2.0)
     assert spec.folds == (1, 2)
@@ -86,6 +86,7 @@ def test_manifest_with_missing_files(tmp_path: Path) -> None:
         (["path,label,fold", "a.wav,dog,one"], "line 2: fold must be a whole number, not 'one'"),
         (["path,label,fold", "a.wav,dog,1.5"], "whole number"),
         (["path,label,fold", "a.wav,dog,1", "b.wav,cat,"], "line 3: column 'fold' is filled in some rows"),
+        (["path,label,group", "a.wav,dog,", "b.wav,cat,ann"], "line 3: column 'group' is filled in some rows"),
         (["path,label,split", "a.wav,dog,exam"], "line 2: split must be train, validation or test, not 'exam'"),
         (["path,label,start", "a.wav,dog,-1"], "line 2: start must be a number of seconds"),
         (["path,label,start", "a.wav,dog,nan"], "start must be a number of seconds"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -105,7 +106,8 @@ def test_the_loss_is_that_of_all_ways_to_say_the_words():
     [
         ([], "Give --run_dir with recordings to transcribe, or --output_dir to train"),
         (["--run_dir=nowhere"], "Name at least one recording"),
-        (["--run_dir=nowhere", "a.wav"], "not the folder of a recogniser"),
+        (["--run_dir=nowhere", "a.wav"], "There is no folder nowhere"),
+        (["--run_dir=.", "a.wav"], "not the folder of a recogniser"),
         (["--output_dir=new"], "--test_speakers is needed"),
         (["--output_dir=new", "--test_speakers=zoe"], "zoe"),
         (["--output_dir=new", "--test_speakers=ann,bob,eve"], "none is left to train on"),
@@ -120,6 +122,18 @@ def test_mistakes_are_told_in_a_sentence(arguments, said, words, tmp_path, monke
     assert said in error
     assert "Traceback" not in error
     assert not (tmp_path / "new").exists()
+
+
+def test_what_else_lies_in_the_folder_stays(words, run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "dear.wav").write_bytes(b"mine")
+    command = ["transcribe", "--dataset=manifest", f"--data_dir={words}", f"--output_dir={tmp_path / 'run'}"]
+    command += ["--test_speakers=bob", *SETTINGS, "--epochs=1", "--set=strings.per_epoch=16"]
+    assert main(command) == 1
+    assert "pass --overwrite" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
+    assert (tmp_path / "run" / "dear.wav").read_bytes() == b"mine"
+    assert load_recognizer(tmp_path / "run").config.training.epochs == 1
 
 
 def test_a_damaged_recognizer_says_so(run, tmp_path, capsys):

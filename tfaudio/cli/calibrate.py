@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
 from absl import flags
 
-from tfaudio.cli import command_line, load_tensorflow, refuse_arguments
-from tfaudio.files import check_can_write, refuse_existing, write_atomically, write_json
+from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
+from tfaudio.files import check_can_write, refuse_existing_folder, write_atomically, write_json
 
 USAGE = """tfaudio calibrate --run_dir=RUN [--report_dir=DIR] [--json=FILE] [flags]
 
@@ -44,6 +45,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
 def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     """Calibrates and reports."""
     refuse_arguments(arguments)
+    if math.isnan(flag_values.keep):
+        raise UsageError("--keep=nan is no share; give a number from 0 to 1.")
     from tfaudio.bundle import CALIBRATION, run_folders
 
     run_dir = Path(flag_values.run_dir)
@@ -51,7 +54,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     for path in [folder / CALIBRATION for folder in folders] + ([flag_values.json] if flag_values.json else []):
         check_can_write(path, overwrite=flag_values.overwrite)
     if flag_values.report_dir:
-        refuse_existing(flag_values.report_dir, overwrite=flag_values.overwrite)
+        refuse_existing_folder(flag_values.report_dir, overwrite=flag_values.overwrite)
 
     load_tensorflow()
     from tfaudio.bundle import load_bundle

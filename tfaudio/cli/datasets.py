@@ -42,9 +42,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     )
     flags.DEFINE_boolean("json", False, "Print JSON.", flag_values=flag_values)
     flags.DEFINE_boolean("strict", False, "With audit, fail if a leak is found.", flag_values=flag_values)
-    flags.DEFINE_boolean(
-        "overwrite", False, "With fetch and audit, replace what stands in --output_dir.", flag_values=flag_values
-    )
+    flags.DEFINE_boolean("overwrite", False, "With audit, replace its files in --output_dir.", flag_values=flag_values)
 
 
 def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
@@ -54,8 +52,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         raise UsageError(f"Unexpected argument '{action}'; it can be fetch or audit, or nothing.")
     if action != "audit" and flag_values.strict:
         raise UsageError("--strict goes with audit.")
-    if action == "" and flag_values.overwrite:
-        raise UsageError("--overwrite goes with fetch and audit.")
+    if action != "audit" and flag_values.overwrite:
+        raise UsageError("--overwrite goes with audit.")
     if action and not flag_values.output_dir:
         raise UsageError(f"{action} needs --output_dir, the folder to write into.")
     if action == "fetch":
@@ -76,7 +74,7 @@ def _fetch(flag_values: flags.FlagValues, names: list[str]) -> int:
     if len(names) != 1 or flag_values.dataset or flag_values.data_dir or flag_values.json:
         raise UsageError("fetch takes the name of one data set and --output_dir: `fetch NAME --output_dir=DIR`.")
     entry = DATASETS[names[0]]
-    folder = fetch_dataset(entry, flag_values.output_dir, overwrite=flag_values.overwrite)
+    folder = fetch_dataset(entry, flag_values.output_dir)
     spec = read_dataset(DataConfig(dataset=entry.name, data_dir=str(folder)))
     print(f"fetched {entry.name} into {folder}: {len(spec.clips)} recordings, {len(spec.labels)} classes")
     print(f"licence: {entry.licence}; {entry.url}")

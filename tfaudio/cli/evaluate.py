@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from tfaudio.cli import load_tensorflow, refuse_arguments
-from tfaudio.files import check_can_write, refuse_existing, write_json
+from tfaudio.files import check_can_write, refuse_existing_folder, write_json
 
 USAGE = """tfaudio evaluate --run_dir=RUN [--json=FILE] [--report_dir=DIR]
 
@@ -40,7 +40,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
     if flag_values.report_dir:
-        refuse_existing(flag_values.report_dir, overwrite=flag_values.overwrite)
+        refuse_existing_folder(flag_values.report_dir, overwrite=flag_values.overwrite)
     from tfaudio.bundle import PREDICTIONS, load_bundle, read_config
 
     run_dir = Path(flag_values.run_dir)

@@ -11,7 +11,7 @@ from absl import flags
 
 from tfaudio.cli import command_line, load_tensorflow, refuse_arguments
 from tfaudio.export.report import GateConfig
-from tfaudio.files import check_can_write, refuse_existing, write_json
+from tfaudio.files import check_can_write, refuse_existing_folder, write_json
 from tfaudio.optimize.settings import METHODS, OptimizeConfig, check_methods
 
 USAGE = """tfaudio optimize --run_dir=RUN --output_dir=OUT [--method=qat,prune,cluster] [flags]
@@ -69,7 +69,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.bundle import load_bundle, read_config
 
     read_config(run_dir)
-    refuse_existing(output_dir, overwrite=flag_values.overwrite)
+    refuse_existing_folder(output_dir, overwrite=flag_values.overwrite)
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
 

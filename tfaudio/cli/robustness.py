@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from tfaudio.cli import command_line, load_tensorflow, refuse_arguments
-from tfaudio.files import check_can_write, refuse_existing, write_atomically, write_json
+from tfaudio.files import check_can_write, refuse_existing_folder, write_atomically, write_json
 
 USAGE = """tfaudio robustness --run_dir=RUN [--report_dir=DIR] [--json=FILE] [flags]
 
@@ -43,7 +43,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
     if flag_values.report_dir:
-        refuse_existing(flag_values.report_dir, overwrite=flag_values.overwrite)
+        refuse_existing_folder(flag_values.report_dir, overwrite=flag_values.overwrite)
     run_dir = Path(flag_values.run_dir)
     from tfaudio.bundle import run_folders
 

@@ -237,8 +237,12 @@ def _folds(flag_values: flags.FlagValues, known: tuple[int, ...]) -> list[int]:
     if text is None:
         return []
     if not known:
-        flag = f"--folds={text}" if flag_values.folds else f"--protocol={flag_values.protocol}"
-        raise TfaudioError(f"{flag}: this data set has no official folds; leave the flag out.")
+        if flag_values.folds:
+            raise TfaudioError(f"--folds={text}: this data set has no official folds; leave the flag out.")
+        raise TfaudioError(
+            f"--protocol={flag_values.protocol}: this data set has no official folds; list it in a manifest with a "
+            "column `fold`."
+        )
     if text == "all":
         return list(known)
     return _numbers("folds", text)

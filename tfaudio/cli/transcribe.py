@@ -12,7 +12,7 @@ from absl import flags
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
 from tfaudio.cli.settings import assignments, define_set
 from tfaudio.errors import TfaudioError
-from tfaudio.files import check_can_write, folder_written_whole, refuse_existing, write_json
+from tfaudio.files import check_can_write, refuse_existing_folder, write_json
 from tfaudio.recipes import recipe
 
 if TYPE_CHECKING:
@@ -88,18 +88,20 @@ def _train(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if not flag_values.test_speakers:
         raise UsageError("--test_speakers is needed: what a recogniser makes of voices it knows says little.")
     started, output_dir = time.monotonic(), Path(flag_values.output_dir)
-    refuse_existing(output_dir, overwrite=flag_values.overwrite)
+    refuse_existing_folder(output_dir, overwrite=flag_values.overwrite)
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
     config, string_settings = _settings(flag_values)
 
     load_tensorflow()
+    from tfaudio.bundle import RESULT
     from tfaudio.data.labelled import read_labelled_data
     from tfaudio.evaluation.protocol import versions
     from tfaudio.transcription.recognizer import evaluate_recognizer, train_recognizer, words_of_speakers
     from tfaudio.transcription.strings import StringConfig
 
     strings = StringConfig.from_dict(string_settings)
+    check_can_write(output_dir / RESULT, overwrite=flag_values.overwrite)
     data = read_labelled_data(config)
     recognizer = train_recognizer(config, strings, data, test_speakers=flag_values.test_speakers)
     words = {s: w for s, w in words_of_speakers(data).items() if s in flag_values.test_speakers}
@@ -122,9 +124,8 @@ def _train(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         "strings": strings.to_dict(),
         "config": config.to_dict(),
     }
-    with folder_written_whole(output_dir, overwrite=flag_values.overwrite) as folder:
-        recognizer.save(folder)
-        write_json(folder / "result.json", record)
+    recognizer.save(output_dir)
+    write_json(output_dir / RESULT, record)
     if flag_values.json:
         write_json(flag_values.json, record)
     print(_table(errors))

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from tfaudio.data.catalog import Archive, CatalogEntry
 from tfaudio.errors import TfaudioError
-from tfaudio.files import folder_written_whole, refuse_existing
+from tfaudio.files import check_folder_is_free, folder_written_whole
 
 _TRIES = 5  # in a row without a single new byte
 _WAIT_SECONDS = 2.0  # before the next try, times the tries so far
@@ -30,9 +30,7 @@ _TIMEOUT_SECONDS = 30.0
 _BLOCK_BYTES = 2**16
 
 
-def fetch_dataset(
-    entry: CatalogEntry, output_dir: str | os.PathLike[str], *, overwrite: bool = False, progress: bool = True
-) -> Path:
+def fetch_dataset(entry: CatalogEntry, output_dir: str | os.PathLike[str], *, progress: bool = True) -> Path:
     """Downloads a data set's archives and unpacks them into a folder.
 
     A single folder that holds everything in the archives is left out: what lies in it comes to lie in `output_dir`.
@@ -40,7 +38,6 @@ def fetch_dataset(
     Args:
       entry: of the catalogue.
       output_dir: to be made; it appears only once all is unpacked.
-      overwrite: replace what stands there.
       progress: show bars on a terminal.
 
     Returns:
@@ -53,10 +50,10 @@ def fetch_dataset(
     if not entry.archives:
         raise TfaudioError(f"Data set '{entry.name}' is not fetched by this command. {_by_hand(entry)}")
     output_dir = Path(os.path.abspath(Path(output_dir).expanduser()))
-    refuse_existing(output_dir, overwrite=overwrite)
+    check_folder_is_free(output_dir)
     downloads = output_dir.parent / f".{output_dir.name}.download"
     archives = [_download_checked(archive, downloads, entry, progress) for archive in entry.archives]
-    with folder_written_whole(output_dir, overwrite=overwrite) as folder:
+    with folder_written_whole(output_dir) as folder:
         for path in archives:
             unpack(path, folder, progress=progress)
         _lift_only_folder(folder)

@@ -19,7 +19,7 @@ def read_manifest(path: Path) -> DatasetSpec:
 
     Columns: path (absolute, or relative to the CSV file) and label; optional are fold (a whole number),
     split (train, validation or test), group, text, start and end (seconds); others are passed over. A
-    fold or split must be given for all rows or for none. Without a group, the parts of one file are one.
+    fold, split or group must be given for all rows or for none. Without groups, the parts of one file are one.
 
     Args:
       path: the CSV file in UTF-8, or a folder with a file `manifest.csv`.
@@ -31,6 +31,7 @@ def read_manifest(path: Path) -> DatasetSpec:
     if not path.is_file():
         raise TfaudioError(f"{path} does not exist; name the CSV file of the data set in data.data_dir (--data_dir).")
     clips: list[Clip] = []
+    filled: dict[str, bool] = {}
     seen: dict[tuple[str, float | None, float | None], int] = {}
     for line, row in csv_rows(path, required=("path", "label")):
         clip = _manifest_clip(path, line, row)
@@ -38,8 +39,8 @@ def read_manifest(path: Path) -> DatasetSpec:
         if key in seen:
             raise TfaudioError(f"{path}, line {line}, repeats the clip of line {seen[key]}; remove one of them.")
         seen[key] = line
-        for column in ("fold", "split"):
-            if clips and (getattr(clip, column) is None) != (getattr(clips[0], column) is None):
+        for column in ("fold", "split", "group"):
+            if filled.setdefault(column, bool(row.get(column))) != bool(row.get(column)):
                 raise TfaudioError(
                     f"{path}, line {line}: column '{column}' is filled in some rows and empty in others; fill all."
                 )

@@ -81,7 +81,8 @@ class Recognizer:
         ]
 
     def save(self, folder: Path) -> None:
-        """Writes all that `load_recognizer` needs into a folder that is there."""
+        """Writes all that `load_recognizer` needs into a folder that is there, the weights last."""
+        (folder / WEIGHTS).unlink(missing_ok=True)  # of other settings
         write_json(
             folder / RECOGNIZER,
             {
@@ -104,6 +105,8 @@ def load_recognizer(folder: str | Path) -> Recognizer:
       TfaudioError: if a part is missing, damaged, or of a later version.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise TfaudioError(f"There is no folder {folder}; train a recogniser by `tfaudio transcribe --output_dir=...`.")
     for name in (RECOGNIZER, WEIGHTS):
         if not (folder / name).is_file():
             raise TfaudioError(
