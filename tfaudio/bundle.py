@@ -235,6 +235,19 @@ def write_weights(path: Path, model: keras.Model) -> None:
     write_atomically(path, content)
 
 
+def read_weights(path: Path, model: keras.Model, fault: str = "cannot be used") -> None:
+    """Reads what `write_weights` wrote into a model.
+
+    Raises:
+      TfaudioError: if the file is damaged or of another model; it names the file, and calls that its `fault`.
+    """
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, LookupError, RuntimeError, TypeError) as error:  # as h5py meets the damage
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TfaudioError(f"{path} {fault} ({reason}); restore the file or train again.") from error
+
+
 def load_bundle(path: str | Path, *, calibrated: bool = True) -> Bundle:
     """Loads a run folder.
 
@@ -268,14 +281,7 @@ def load_bundle(path: str | Path, *, calibrated: bool = True) -> Bundle:
             "restore the file or train again."
         )
     classifier = build_classifier(config, len(labels), read_weights=False)
-    try:
-        classifier.load_weights(path / WEIGHTS)
-    except (ValueError, OSError, LookupError, RuntimeError, TypeError) as error:  # as h5py meets the damage
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TfaudioError(
-            f"{path / WEIGHTS} does not fit the model '{config.model.name}' of {path / CONFIG} ({reason}); "
-            "restore the file or train again."
-        ) from error
+    read_weights(path / WEIGHTS, classifier, f"does not fit the model '{config.model.name}' of {path / CONFIG}")
     calibration = read_calibration(path) if calibrated else None
     if calibration is not None:
         # In the weights of the last layer, so that every export has it, and those that take the softmax themselves.

@@ -81,8 +81,13 @@ def folder_written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
-def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool, flag: str = "--overwrite") -> None:
-    """Raises TfaudioError if a file, or a folder with something in it, stands in the way."""
+def refuse_existing(
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    way_out: str = "pass --overwrite to replace it, or name another place",
+) -> None:
+    """Raises TfaudioError, with a way out, if a file, or a folder with something in it, stands in the way."""
     path = Path(path)
     try:
         if overwrite or not path.exists():
@@ -91,17 +96,12 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool, flag: str 
             return
     except OSError as error:
         raise TfaudioError(f"Cannot write {path}: {error.strerror}; choose another place.") from error
-    raise TfaudioError(f"{path} exists already; pass {flag} to replace it, or name another place.")
+    raise TfaudioError(f"{path} exists already; {way_out}.")
 
 
 def check_folder_is_free(path: str | os.PathLike[str]) -> None:
     """Raises TfaudioError if a file, or a folder with something in it, stands where a whole folder is to go."""
-    try:
-        refuse_existing(path, overwrite=False)
-    except TfaudioError as error:
-        if isinstance(error.__cause__, OSError):
-            raise
-        raise TfaudioError(f"{path} exists already; remove it, or name another folder.") from None
+    refuse_existing(path, overwrite=False, way_out="remove it, or name another folder")
 
 
 def refuse_existing_folder(path: str | os.PathLike[str], *, overwrite: bool) -> None:
@@ -111,7 +111,7 @@ def refuse_existing_folder(path: str | os.PathLike[str], *, overwrite: bool) -> 
     refuse_existing(path, overwrite=overwrite)
 
 
-def check_can_write(path: str | os.PathLike[str], *, overwrite: bool, flag: str = "--overwrite") -> None:
+def check_can_write(path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Finds out now, rather than after hours of work, whether a file can be written; makes nothing.
 
     Raises:
@@ -124,7 +124,7 @@ def check_can_write(path: str | os.PathLike[str], *, overwrite: bool, flag: str 
             raise TfaudioError(f"{path} is a folder; name a file.")
         if path.exists() and not path.is_file():
             raise TfaudioError(f"{path} is no regular file, which alone can be written whole or not at all; name one.")
-        refuse_existing(path, overwrite=overwrite, flag=flag)
+        refuse_existing(path, overwrite=overwrite)
         folder = path.absolute().parent
         while not folder.exists():
             folder = folder.parent

@@ -17,7 +17,7 @@ import tensorflow as tf
 import tfaudio
 from tfaudio.augment.seeds import fold_in, split_seed
 from tfaudio.augment.spectrogram import spec_augment
-from tfaudio.bundle import WEIGHTS, write_weights
+from tfaudio.bundle import WEIGHTS, read_weights, write_weights
 from tfaudio.config import RunConfig
 from tfaudio.data.augmentation import waveform_augmentation
 from tfaudio.data.labelled import LabelledData
@@ -131,11 +131,7 @@ def load_recognizer(folder: str | Path) -> Recognizer:
     except (TfaudioError, ValueError, KeyError, TypeError) as error:
         reason = str(error).rstrip(".")
         raise TfaudioError(f"{file} cannot be used ({reason}); restore it or train again.") from error
-    try:
-        recognizer.model.load_weights(folder / WEIGHTS)
-    except (ValueError, OSError, LookupError, RuntimeError, TypeError) as error:  # as h5py meets the damage
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TfaudioError(f"{folder / WEIGHTS} cannot be used ({reason}); restore it or train again.") from error
+    read_weights(folder / WEIGHTS, recognizer.model)
     return recognizer
 
 
