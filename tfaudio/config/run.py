@@ -34,7 +34,7 @@ class DataConfig(Config):
       strict: stop at the first recording that cannot be used, instead of skipping and listing it.
       memory_gigabytes: decoded waveforms are kept in memory up to this size; beyond it they are decoded
         anew in every epoch.
-      parallel_calls: recordings prepared at a time; 0 lets tf.data tune it.
+      parallel_calls: recordings prepared at a time; 0: two for each processor core.
     """
 
     section: ClassVar[str] = "data"

@@ -19,7 +19,7 @@ from tfaudio.augment.spectrogram import change_features, spec_augment
 from tfaudio.augment.waveform import WaveformAugmentation, random_start
 from tfaudio.config import RunConfig
 from tfaudio.data.augmentation import waveform_augmentation
-from tfaudio.data.recordings import Recordings, parallel_calls
+from tfaudio.data.recordings import Recordings, parallel_calls, untuned
 from tfaudio.features.family import smallest_deviations
 from tfaudio.features.front_end import compute_features
 from tfaudio.features.normalization import Normalization, NormalizationFitter
@@ -57,6 +57,7 @@ class Pipeline:
             self._augment = config.augment.replace(frequency_masks=0)
         self._targets = tf.constant(targets, tf.int64)
         self._load = recordings.waveform_loader()
+        self._calls = parallel_calls(config.data)
         self._masked = config.clip.seconds is None
         rate = config.front_end.sample_rate
         self._num_samples = None if self._masked else config.clip.num_samples(rate)
@@ -103,20 +104,21 @@ class Pipeline:
             # In order although parallel, so that a seed gives the same batches on any machine.
             dataset = dataset.map(
                 lambda index: self._training_example(index, epoch_seed, augmentation),
-                num_parallel_calls=parallel_calls(self.config.data),
+                num_parallel_calls=self._calls,
             )
-            dataset = self._batch(dataset, batch, drop_remainder=True)  # replicas need equal shares
+            # Whole batches only: replicas need equal shares.
+            dataset = (dataset.padded_batch if self._masked else dataset.batch)(batch, drop_remainder=True)
             dataset = dataset.enumerate()  # the step's number goes into its seed
             return dataset.map(
                 lambda step, batch: self._training_batch(batch, fold_in(epoch_seed, step), weights),
-                num_parallel_calls=tf.data.AUTOTUNE,  # features of a batch at a time: cheaper than clip by clip
+                num_parallel_calls=self._calls,  # features of a batch at a time: cheaper than clip by clip
             )
 
         epochs = tf.data.Dataset.range(first_epoch, training.epochs).flat_map(epoch)
         cardinality = max(0, training.epochs - first_epoch) * steps
         # Keras counts a step too many where it does not know the number.
         epochs = epochs.apply(tf.data.experimental.assert_cardinality(cardinality))
-        return epochs.prefetch(4)  # the next batches are made while a step computes
+        return untuned(epochs).prefetch(4)  # the next batches are made while a step computes
 
     def evaluation(self, indices: np.ndarray, *, with_targets: bool = False) -> tf.data.Dataset:
         """Returns the given clips in order, not augmented, whole: every clip gives all its windows.
@@ -126,20 +128,19 @@ class Pipeline:
         """
         batch = self.config.training.batch_size
         positions = tf.data.Dataset.from_tensor_slices((np.arange(len(indices), dtype=np.int64), indices))
-        dataset = positions.map(self._evaluation_example, num_parallel_calls=parallel_calls(self.config.data))
-        if not self._masked:
-            dataset = dataset.unbatch()  # windows of several clips share a batch, so that short clips fill it too
-        dataset = self._batch(dataset, batch, drop_remainder=False)
+        dataset = positions.map(self._evaluation_example, num_parallel_calls=self._calls)
+        # Windows of several clips share a batch, so that short clips fill it too.
+        dataset = dataset.padded_batch(batch) if self._masked else dataset.rebatch(batch)
         one_hot = self._one_hot_of(indices)
 
         def finish(examples: tf.Tensor, position: tf.Tensor, length: tf.Tensor) -> tuple[Any, tf.Tensor]:
             inputs, _ = self._inputs(examples, length)
             return inputs, tf.gather(one_hot, position) if with_targets else position
 
-        dataset = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.map(finish, num_parallel_calls=self._calls)
         examples = int(self.num_windows(indices).sum())
         # Keras takes a data set of unknown length for one that ended too soon, and says so.
-        return dataset.apply(tf.data.experimental.assert_cardinality(-(-examples // batch))).prefetch(2)
+        return untuned(dataset.apply(tf.data.experimental.assert_cardinality(-(-examples // batch)))).prefetch(2)
 
     def num_windows(self, indices: np.ndarray) -> np.ndarray:
         """Returns how many windows each of the given clips has, int64 [n]; 1 where clips are taken whole."""
@@ -215,11 +216,6 @@ class Pipeline:
         cut = self._windows(waveform)
         count = tf.shape(cut)[0]
         return cut, tf.repeat(position, count), tf.fill([count], tf.constant(self._num_samples, tf.int32))
-
-    def _batch(self, dataset: tf.data.Dataset, size: int, *, drop_remainder: bool) -> tf.data.Dataset:
-        if self._masked:
-            return dataset.padded_batch(size, drop_remainder=drop_remainder)
-        return dataset.batch(size, drop_remainder=drop_remainder)
 
     def _inputs(self, examples: tf.Tensor, lengths: tf.Tensor) -> tuple[Any, tf.Tensor | None]:
         """The model's inputs, and their mask, from a batch of what `_example` gives."""

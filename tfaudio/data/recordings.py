@@ -5,6 +5,7 @@ What was decoded is kept in memory while it fits; a larger set is decoded anew w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -116,8 +117,8 @@ def read_recordings(
         tf.data.Dataset.range(len(clips))
         .map(lambda index: (index, *decode_clip(index)), num_parallel_calls=parallel_calls(config))
         .ignore_errors()
-        .prefetch(8)
     )
+    dataset = untuned(dataset).prefetch(8)
     budget = config.memory_gigabytes * 2**30
     waveforms: dict[int, np.ndarray] | None = {}
     lengths: dict[int, int] = {}
@@ -179,5 +180,16 @@ def _fault(waveform: np.ndarray, clip: Clip, sample_rate: int) -> str | None:
 
 
 def parallel_calls(config: DataConfig) -> int:
-    """Recordings to prepare at a time."""
-    return config.parallel_calls or tf.data.AUTOTUNE
+    """Recordings, or batches of them, to prepare at a time."""
+    return config.parallel_calls or 2 * (os.cpu_count() or 1)
+
+
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Takes tf.data's own tuning out of a data set, whose parallel calls are numbers then.
+
+    The tuner begins with one core's worth in every pass, and each pass waits for it at the end: up to 0.2 s, half of
+    what 100 recordings take.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
