@@ -7,6 +7,8 @@ MAKE_VENV = @command -v "$(PYTHON)" >/dev/null || { echo "make: '$(PYTHON)' was 
 	"$(PYTHON)" tools/make_venv.py $(KEEP_PYTHON)
 # More for pytest, as in: make test TESTS="tests/test_config.py -x"
 TESTS ?=
+# Test processes at a time, each of which takes whole files: a core is idle while the other waits for one test.
+PROCESSES ?= --numprocesses=2 --dist=loadfile
 
 .PHONY: help venv venv-latest demo test test-latest test-edge test-mediapipe test-web lint format clean
 
@@ -32,10 +34,10 @@ demo: venv
 	.venv/bin/python tools/demo.py --output_dir=demo
 
 test: venv
-	.venv/bin/python -m pytest $(TESTS)
+	.venv/bin/python -m pytest $(PROCESSES) $(TESTS)
 
 test-latest: venv-latest
-	.venv-latest/bin/python -m pytest $(TESTS)
+	.venv-latest/bin/python -m pytest $(PROCESSES) $(TESTS)
 
 # The demo's model on a device's three packages, against Keras on the same files.
 test-edge: demo
