@@ -62,7 +62,7 @@ def _listen(arguments: list[str] | None) -> int:
         if options.webhook:
             senders.append(Webhook(options.webhook, _warn))
         if options.mqtt:
-            senders.append(Mqtt(options.mqtt, options.topic))
+            senders.append(Mqtt(options.mqtt, options.topic, _warn))
         open_stream(options, scorer, None)  # so that a wrong option shows before a microphone is waited for
         if options.source == "microphone":
             device = int(options.device) if (options.device or "").isdecimal() else options.device

@@ -13,7 +13,7 @@ from typing import Any
 from tfaudio.errors import TfaudioError
 
 _MESSAGES_WAITING = 1_000
-_WEBHOOK_SECONDS = 10.0
+_REQUEST_SECONDS = 10.0
 
 Event = dict[str, Any]
 
@@ -42,7 +42,7 @@ class Webhook:
         """Waits until what is waiting has been posted, for as long as one request may take."""
         with contextlib.suppress(queue.Full):
             self._waiting.put_nowait(None)
-        self._thread.join(_WEBHOOK_SECONDS)
+        self._thread.join(_REQUEST_SECONDS)
 
     def _post_all(self) -> None:
         while (event := self._waiting.get()) is not None:
@@ -50,21 +50,22 @@ class Webhook:
                 self._url, json.dumps(event).encode(), {"Content-Type": "application/json"}, method="POST"
             )
             try:
-                with urllib.request.urlopen(request, timeout=_WEBHOOK_SECONDS):
+                with urllib.request.urlopen(request, timeout=_REQUEST_SECONDS):
                     pass
             except (OSError, ValueError) as error:
                 self._warn(f"{self._url} did not take an event: {error}")
 
 
 class Mqtt:
-    """Publishes events as JSON; paho-mqtt reconnects by itself.
+    """Publishes events as JSON; paho-mqtt reconnects by itself, and keeps what a broker has not confirmed yet.
 
     Args:
       broker: host, or host:port.
       topic: to publish to.
+      warn: is told what went wrong.
     """
 
-    def __init__(self, broker: str, topic: str) -> None:
+    def __init__(self, broker: str, topic: str, warn: Callable[[str], None]) -> None:
         try:
             from paho.mqtt import client
         except ImportError as error:
@@ -72,15 +73,39 @@ class Mqtt:
         host, _, port = broker.partition(":")
         if port and not port.isdecimal():
             raise TfaudioError(f"--mqtt takes HOST or HOST:PORT, not '{broker}'.")
-        self._topic = topic
+        self._broker, self._topic, self._warn = broker, topic, warn
+        self._no_room = client.MQTT_ERR_QUEUE_SIZE
+        self._unconfirmed: set[int] = set()
+        self._change = threading.Condition()
         self._client = client.Client(client.CallbackAPIVersion.VERSION2)
         self._client.max_queued_messages_set(_MESSAGES_WAITING)
+        self._client.on_connect = self._connected
+        self._client.on_publish = self._confirmed
+        self._client.on_connect_fail = lambda *_: warn(f"the MQTT broker {broker} cannot be reached; trying again.")
         self._client.connect_async(host, int(port or 1883))
         self._client.loop_start()
 
     def send(self, event: Event) -> None:
-        self._client.publish(self._topic, json.dumps(event), qos=1)
+        with self._change:  # a confirmation may come before this returns
+            message = self._client.publish(self._topic, json.dumps(event), qos=1)
+            if message.rc != self._no_room:
+                self._unconfirmed.add(message.mid)
+                return
+        self._warn(f"the MQTT broker {self._broker} does not keep up; an event is left out.")
 
     def close(self) -> None:
+        """Waits until the broker has confirmed all events, for as long as one request may take."""
+        with self._change:
+            if not self._change.wait_for(lambda: not self._unconfirmed, _REQUEST_SECONDS):
+                self._warn(f"the MQTT broker {self._broker} has not confirmed {len(self._unconfirmed)} event(s).")
         self._client.disconnect()
         self._client.loop_stop()
+
+    def _confirmed(self, _client: Any, _data: Any, message: int, *_: Any) -> None:
+        with self._change:
+            self._unconfirmed.discard(message)
+            self._change.notify()
+
+    def _connected(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            self._warn(f"the MQTT broker {self._broker} refuses the connection: {reason}.")

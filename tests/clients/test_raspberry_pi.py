@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import shlex
+import socket
 import subprocess
 import sys
 import threading
@@ -149,6 +150,57 @@ def server() -> Iterator[tuple[str, list[Any]]]:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_address[1]}/heard", received
         running.shutdown()
+
+
+def _broker(listener: socket.socket, received: list[Any]) -> None:
+    """As much of an MQTT 3.1.1 broker as a publisher of quality 1 needs (OASIS standard, sections 3.1 to 3.4)."""
+    connection = listener.accept()[0]
+    with connection, connection.makefile("rb") as stream:
+        while kind := stream.read(1):
+            length, shift = 0, 0
+            while True:  # 2.2.3, remaining length
+                (digit,) = stream.read(1)
+                length, shift = length + ((digit & 127) << shift), shift + 7
+                if digit < 128:
+                    break
+            body = stream.read(length)
+            if kind[0] >> 4 == 1:  # CONNECT
+                connection.sendall(b"\x20\x02\0\0")
+            elif kind[0] >> 4 == 3:  # PUBLISH: topic, packet identifier, payload
+                end = 2 + int.from_bytes(body[:2], "big")
+                received.append((body[2:end].decode(), json.loads(body[end + 2 :])))
+                connection.sendall(b"\x40\x02" + body[end : end + 2])
+
+
+def test_every_event_reaches_an_mqtt_broker_before_the_program_ends(
+    model: Path, repository: Path, folder: Path
+) -> None:
+    received: list[Any] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_broker, args=(listener, received), daemon=True).start()
+        pcm = np.round(tones(1, seed=2, seconds=3.0)[0][0] * 32767).astype("<i2").tobytes()
+        options = ["--source=-", f"--rate={SAMPLE_RATE}", "--threshold=0.02", "--topic=house/sounds"]
+        done = run(repository, folder, str(model), *options, f"--mqtt=127.0.0.1:{listener.getsockname()[1]}", data=pcm)
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    detections = [event for event in events if event["event"] == "detection"]
+    assert detections
+    assert received == [("house/sounds", event) for event in detections]
+    assert b"MQTT" not in done.stderr
+
+
+def test_a_broker_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import senders
+
+    monkeypatch.setattr(senders, "_REQUEST_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    warnings: list[str] = []
+    sender = senders.Mqtt(address, "topic", warnings.append)
+    sender.send({"event": "detection"})
+    sender.close()
+    assert f"the MQTT broker {address} cannot be reached; trying again." in warnings
+    assert warnings[-1] == f"the MQTT broker {address} has not confirmed 1 event(s)."
 
 
 def run(repository: Path, folder: Path, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -18,12 +18,12 @@ let latencies: number[] = [];
 
 /** Shows a result, and tells it to scripts that embed the page: window event "tfaudio:result". */
 function show(source: string, result: Result): void {
-  const { labels } = (model as Model).info;
+  const { info } = model as Model;
   latencies = [...latencies, result.milliseconds].slice(-LATENCIES_KEPT);
   const sorted = latencies.toSorted((a, b) => a - b);
-  view.showRanked(rank(labels, result.scores));
+  view.showRanked(rank(info, result.scores));
   view.showLatency(sorted[Math.floor(sorted.length / 2)] as number);
-  const detail = { source, labels, scores: Array.from(result.scores), milliseconds: result.milliseconds };
+  const detail = { source, labels: info.labels, scores: Array.from(result.scores), milliseconds: result.milliseconds };
   window.dispatchEvent(new CustomEvent("tfaudio:result", { detail }));
 }
 
@@ -89,7 +89,7 @@ async function classifyFiles(files: File[]): Promise<void> {
       spectrogram.drawRecording(waveform);
       const result = await current.scoreRecording(waveform);
       show(file.name, result);
-      view.addFile(file.name, rank(current.info.labels, result.scores)[0] ?? "no label");
+      view.addFile(file.name, rank(current.info, result.scores)[0] ?? "no label");
     } catch (error) {
       failures += 1;
       view.addFile(file.name, messageOf(error));

@@ -20,6 +20,8 @@ export interface ModelInfo {
   /** Samples in a frame of the model's front end, and from one frame to the next. */
   readonly frameLength: number;
   readonly frameStep: number;
+  /** The score from which on a class counts as heard; classes without one always do. */
+  readonly thresholds: Readonly<Record<string, number>>;
   readonly architecture: string;
   readonly variant: string;
 }
@@ -30,6 +32,7 @@ interface Settings {
   variant: string;
   num_labels: number;
   model_sha256?: string;
+  thresholds?: Record<string, number>;
   front_end: { sample_rate: number; frame_length: number; frame_step: number };
   clip: { seconds: number | null; hop_seconds: number | null; short: "pad" | "tile" };
 }
@@ -85,6 +88,7 @@ export async function readModelInfo(bytes: Uint8Array, name: string): Promise<Mo
     short: clip.short,
     frameLength: frontEnd.frame_length,
     frameStep: frontEnd.frame_step,
+    thresholds: settings.thresholds ?? {},
     architecture: settings.model,
     variant: settings.variant,
   };

@@ -7,12 +7,17 @@ const SHOWN = 5; // labels
 export interface Ranked {
   readonly label: string;
   readonly score: number;
+  /** Whether the score reaches the model's threshold for this class. */
+  readonly heard: boolean;
 }
 
 /** The best labels, best first. */
-export function rank(labels: readonly string[], scores: Float32Array): Ranked[] {
+export function rank({ labels, thresholds }: Pick<ModelInfo, "labels" | "thresholds">, scores: Float32Array): Ranked[] {
   return labels
-    .map((label, index) => ({ label, score: scores[index] as number }))
+    .map((label, index) => {
+      const score = scores[index] as number;
+      return { label, score, heard: score >= (thresholds[label] ?? 0) };
+    })
     .sort((a, b) => b.score - a.score)
     .slice(0, SHOWN);
 }
@@ -70,7 +75,7 @@ export class View {
   }
 
   showRanked(ranked: readonly Ranked[]): void {
-    this.bars.replaceChildren(...ranked.map(({ label, score }) => bar(label, score)));
+    this.bars.replaceChildren(...ranked.map(bar));
   }
 
   /** @param milliseconds that one window took, of late */
@@ -92,7 +97,7 @@ export class View {
       label.colSpan = 2;
       return;
     }
-    label.textContent = outcome.label;
+    label.textContent = outcome.heard ? outcome.label : `${outcome.label} (below its threshold)`;
     row.insertCell().textContent = percent(outcome.score);
   }
 }
@@ -111,8 +116,9 @@ function onFiles(input: HTMLInputElement, action: (files: File[]) => void): void
   });
 }
 
-function bar(label: string, score: number): HTMLLIElement {
+function bar({ label, score, heard }: Ranked): HTMLLIElement {
   const item = document.createElement("li");
+  item.classList.toggle("unsure", !heard);
   const [name, meter, value] = ["name", "meter", "value"].map((kind) => {
     const span = document.createElement("span");
     span.className = kind;
