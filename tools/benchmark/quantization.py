@@ -1,11 +1,11 @@
 """What eight bits cost each registered model: trained on a data set, exported, scored on its test recordings.
 
-    python tools/benchmark/quantization.py --dataset=esc10 --data_dir=../shared/data/esc10 --epochs=40 \
+    python tools/benchmark/quantization.py --dataset=esc10 --data_dir=../shared/data/esc10 --epochs=30 \
         --work_dir=runs/int8_esc10 --json=tools/benchmark/results/esc10_int8.json
 
 Every model goes through `tfaudio train` (all official folds, where there are any) and `tfaudio export
---formats=int8`, with the recipe's settings but for --epochs: figures are of the step from float to int8, and no
-model's best. The file is written after each model, and models that it holds already are passed over.
+--formats=int8`, with the recipe's settings but for --epochs and --set: figures are of the step from float to int8, and
+no model's best. The file is written after each model, and models that it holds already are passed over.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--models", default="", help="separated by commas; by default all that are registered")
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting of training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work_dir", type=Path, required=True, help="for runs and exports; each is removed after use")
     parser.add_argument("--json", type=Path, required=True, help="file to write, and to go on from")
@@ -57,7 +58,10 @@ def _registered() -> list[str]:
 
 
 def _begin(arguments: argparse.Namespace) -> dict[str, Any]:
-    protocol = {"dataset": arguments.dataset, "epochs": arguments.epochs, "seeds": [arguments.seed]}
+    protocol = {
+        **{"dataset": arguments.dataset, "epochs": arguments.epochs},
+        **{"settings": arguments.set, "seeds": [arguments.seed]},
+    }
     if not arguments.json.exists():
         return {**protocol, "command": " ".join(["python", *sys.argv]), "models": {}}
     result: dict[str, Any] = json.loads(arguments.json.read_text("utf-8"))
@@ -73,7 +77,8 @@ def _measure(model: str, arguments: argparse.Namespace) -> dict[str, Any] | None
     data = [f"--dataset={arguments.dataset}", f"--data_dir={arguments.data_dir}"]
     has_folds = arguments.dataset.startswith("esc")
     train = ["train", *data, f"--model={model}", f"--seed={arguments.seed}", f"--output_dir={run}", "--overwrite"]
-    train += [f"--set=training.epochs={arguments.epochs}", *["--folds=all"] * has_folds]
+    settings = (f"training.epochs={arguments.epochs}", *arguments.set)
+    train += [*(f"--set={setting}" for setting in settings), *["--folds=all"] * has_folds]
     started = time.monotonic()
     if not _run(train):
         return None
