@@ -82,7 +82,7 @@ def test_override_refuses_a_key_that_does_not_exist():
 
 def test_recipes_fit_the_settings():
     for dataset in ("esc10", "esc50", "fsdd", "synthetic", "folder"):
-        for model in ("cnn", "attention"):
+        for model in ("cnn", "attention", "dense", "waveform_cnn", "yamnet"):
             RunConfig().override(recipe(dataset, model))
 
 

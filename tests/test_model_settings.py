@@ -35,7 +35,10 @@ def settings_of(metadata: ModelMetadata, body: bytes | None = None) -> dict[str,
     return settings
 
 
-@pytest.mark.parametrize("metadata", [METADATA, replace(METADATA, dataset=None, dataset_fingerprint=None)])
+@pytest.mark.parametrize(
+    "metadata",
+    [METADATA, replace(METADATA, dataset=None, dataset_fingerprint=None), replace(METADATA, unknown_below=0.4)],
+)
 @pytest.mark.parametrize("body", [None, b"a model"])
 def test_what_is_written_is_read(metadata: ModelMetadata, body: bytes | None) -> None:
     files = metadata.to_files(body=body)
@@ -85,6 +88,8 @@ def test_the_keys_are_those_of_files_written_before() -> None:
         ({"thresholds": {"cat": 0.5}}, "Label 'cat' is not one of the classes"),
         ({"thresholds": {"dog": 1.5}}, "threshold of 'dog' must be a score from 0 to 1, not 1.5"),
         ({"thresholds": 0.5}, "'thresholds' is 0.5, not a table"),
+        ({"unknown_below": 1.5}, "'unknown_below' must be a score from 0 to 1, not 1.5"),
+        ({"unknown_below": "low"}, "'unknown_below' is \"low\", not a score"),
         ({"normalization": {"mean": [0.0], "stddev": [1.0, 1.0]}}, "a mean and a positive deviation of each bin"),
         ({"normalization": {"mean": [0.0], "stddev": [0.0]}}, "a mean and a positive deviation of each bin"),
         ({"normalization": {"mean": "0", "stddev": [1.0]}}, "'normalization.mean' holds no numbers"),

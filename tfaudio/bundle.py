@@ -271,8 +271,7 @@ def load_bundle(path: str | Path, *, calibrated: bool = True) -> Bundle:
             )
     with _damage_told(path / LABELS):
         labels = LabelMap.from_text((path / LABELS).read_text("utf-8"))
-    # What a learnt front end is given, it standardises itself.
-    file, num_bins = path / NORMALIZATION, 0 if config.front_end.learnt else config.front_end.num_bins
+    file, num_bins = path / NORMALIZATION, config.front_end.num_bins if config.front_end.standardized else 0
     with _damage_told(file):
         normalization = Normalization.from_json(file.read_text("utf-8"), source=str(file))
     if len(normalization.mean) != num_bins:

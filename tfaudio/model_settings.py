@@ -27,6 +27,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(("front_end", "clip", "streaming"), (dict, "a table")),
     **dict.fromkeys(("normalization", "thresholds", "calibration"), ((dict, type(None)), "a table")),
     "num_labels": (int, "a whole number"),
+    "unknown_below": ((int, float, type(None)), "a score"),
 }
 
 
@@ -92,6 +93,8 @@ class ModelMetadata:
       feature_stddev: likewise, what it divides by.
       thresholds: the score from which on a class counts as detected, by label; classes that are not named have none.
       calibration: of an integer file.
+      unknown_below: the highest score, the mean over the windows of a recording, below which it is none of the labels;
+        None where every recording is taken for one of them.
     """
 
     labels: LabelMap
@@ -108,9 +111,12 @@ class ModelMetadata:
     feature_stddev: tuple[float, ...] = ()
     thresholds: Mapping[str, float] = field(default_factory=dict)
     calibration: Calibration | None = None
+    unknown_below: float | None = None
 
     def __post_init__(self) -> None:
         check_thresholds(self.thresholds, self.labels)
+        if self.unknown_below is not None and not 0 <= self.unknown_below <= 1:
+            raise TfaudioError(f"'unknown_below' must be a score from 0 to 1, not {self.unknown_below}.")
         if len(self.feature_mean) != len(self.feature_stddev) or min(self.feature_stddev, default=1.0) <= 0:
             raise TfaudioError("the normalisation must have a mean and a positive deviation of each bin.")
 
@@ -150,6 +156,8 @@ class ModelMetadata:
             {"mean": _short(self.feature_mean), "stddev": _short(self.feature_stddev)} if self.feature_mean else None
         )
         settings["calibration"] = None if self.calibration is None else vars(self.calibration)
+        if self.unknown_below is not None:
+            settings["unknown_below"] = self.unknown_below
         if body is not None:
             settings["model_sha256"] = hashlib.sha256(body).hexdigest()
         text = json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -200,6 +208,7 @@ class ModelMetadata:
                 feature_mean=_numbers(settings, "mean"),
                 feature_stddev=_numbers(settings, "stddev"),
                 calibration=_calibration(settings.get("calibration")),
+                unknown_below=settings.get("unknown_below"),
             )
             count = settings["num_labels"]
         except KeyError as error:

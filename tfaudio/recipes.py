@@ -70,10 +70,30 @@ _TRANSCRIPTION: dict[str, Any] = {
     "training.epochs": 60,
 }
 
+# What YAMNet's published weights were learnt with. Masks would be loud, as 0 is not the mean of these features.
+_YAMNET: dict[str, Any] = {
+    "front_end.sample_rate": 16_000,
+    "front_end.frame_length": 400,
+    "front_end.frame_step": 160,
+    "front_end.fft_length": 512,
+    "front_end.spectrum": "magnitude",
+    "front_end.num_mel_bins": 64,
+    "front_end.lower_edge_hertz": 125.0,
+    "front_end.upper_edge_hertz": 7_500.0,
+    "front_end.mel_scale": "htk",
+    "front_end.mel_norm": "none",
+    "front_end.log_offset": 1e-3,
+    "front_end.standardize": False,
+    "augment.time_masks": 0,
+    "augment.frequency_masks": 0,
+}
+
 _BY_MODEL: dict[str, dict[str, Any]] = {
     "dense": _LIBROSA_FEATURES,
     "ctc": _TRANSCRIPTION,
     "attention": {"training.learning_rate": 1e-3, "training.weight_decay": 0.05},
+    "waveform_cnn": {"front_end.feature": "waveform"},
+    "yamnet": _YAMNET,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from tfaudio import bundle
 from tfaudio.bundle import load_bundle
@@ -63,11 +65,21 @@ def test_calibration_changes_what_every_reader_of_the_run_gets(
     shutil.copytree(run, path)
     before = evaluate(path, progress=False)
     report = tmp_path / "report"
-    assert main(["calibrate", f"--run_dir={path}", f"--report_dir={report}"]) == 0
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    for index in range(3):
+        noise = np.random.default_rng(index).uniform(-0.5, 0.5, 8_000)
+        soundfile.write(strange / f"{index}.wav", noise, 16_000)
+    given = ["calibrate", f"--run_dir={path}", f"--report_dir={report}"]
+    assert main([*given, f"--unknown_dir={tmp_path / 'none'}"]) == 1
+    assert "There is no file or folder" in capsys.readouterr().err
+    assert main([*given, f"--unknown_dir={strange}"]) == 0
+    assert "3 recordings of no class" in capsys.readouterr().out
     kept, told = document(path / bundle.CALIBRATION), document(report / "calibration.json")
     assert told["runs"]["run"] == kept
     assert kept["validation_clips"] == len(bundle.read_split(path)["validation"])
     assert told["num_clips"] == len(before.clips)
+    assert told["unknown"]["num_clips"] == 3
     assert told["before"]["confidence"] == pytest.approx(before.scores.max(axis=1).mean(), abs=1e-6)
     assert (report / "reliability.png").read_bytes()[:4] == b"\x89PNG"
     # One window a clip: softmax(z / T) is softmax(z) to the power of 1 / T, scaled to one.
@@ -76,6 +88,13 @@ def test_calibration_changes_what_every_reader_of_the_run_gets(
     np.testing.assert_allclose(after.scores, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
     assert abs(kept["temperature"] - 1) > 0.01
     assert told["after"]["confidence"] == pytest.approx(after.scores.max(axis=1).mean(), abs=1e-5)
+    # What predict tells of the noises is what the table counted.
+    assert main(["predict", f"--model={path}", "--format=csv", str(strange)]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["unknown"] for row in rows] == [str(int(float(r["score"]) < kept["unknown_below"])) for r in rows]
+    assert np.mean([row["unknown"] == "1" for row in rows]) == told["unknown"]["refused"]
+    assert main(["predict", f"--model={path}", str(strange)]) == 0
+    assert capsys.readouterr().out.count("unknown: ") == sum(row["unknown"] == "1" for row in rows)
     # A second time it starts from the scores as trained, and so finds the same.
     assert main(["calibrate", f"--run_dir={path}"]) == 1
     assert "--overwrite" in capsys.readouterr().err
@@ -87,10 +106,13 @@ def test_calibration_changes_what_every_reader_of_the_run_gets(
         capsys.readouterr()
         model = tmp_path / "out" / f"model_{name}.tflite"
         assert main(["predict", f"--model={model}", "--format=jsonl", before.clips[0].path]) == 0
-        scores = list(json.loads(capsys.readouterr().out)["scores"].values())
+        told = json.loads(capsys.readouterr().out)
+        assert told["unknown"] == (told["score"] < kept["unknown_below"])
+        scores = list(told["scores"].values())
         np.testing.assert_allclose(scores, after.scores[0], atol=1e-4 if name == "float32" else 0.1)
     from tfaudio.runtime import Classifier
 
+    assert Classifier(model).metadata.unknown_below == kept["unknown_below"]
     assert Classifier(model).metadata.thresholds == {**kept["thresholds"], "low": 0.123}
 
 

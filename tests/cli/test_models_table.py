@@ -12,7 +12,7 @@ from tfaudio.models import MODELS, build_model
 def test_every_architecture_has_its_row(capsys):
     assert main(["models", "--format=json"]) == 0
     table = json.loads(capsys.readouterr().out)
-    assert table["clip"] == {"seconds": 5.0, "frames": 157, "bins": 64, "classes": 10}
+    assert table["clip"] == {"seconds": 5.0, "classes": 10}
     rows = {row["name"]: row for row in table["models"]}
     assert list(rows) == list(MODELS)
     for row in rows.values():
@@ -21,11 +21,15 @@ def test_every_architecture_has_its_row(capsys):
         assert row["masked"]
         assert row["paper"].startswith(("https://arxiv.org/abs/", "https://doi.org/")), row["name"]
         assert row["paper"][-1].isdigit()
-    for name in ("cnn", "attention", "dense"):
-        built = build_model(ModelConfig(name=name), input_shape=(None, 64), num_classes=10)
+    # 5 s at 16 kHz in the frames of each model's own recipe: 20 + 12 + 6 + 6 bins of librosa's features, 10 ms.
+    inputs = {"cnn": (157, 64), "dense": (157, 44), "waveform_cnn": (157, 512), "yamnet": (501, 64)}
+    for name, shape in inputs.items():
+        assert (rows[name]["frames"], rows[name]["bins"]) == shape
+    for name, bins in (("cnn", 64), ("attention", 64), ("dense", 44)):
+        built = build_model(ModelConfig(name=name), input_shape=(None, bins), num_classes=10)
         assert rows[name]["parameters"] == sum(w.numpy().size for w in built.trainable_weights)
     # The hidden layers see mean and deviation of each bin.
-    assert rows["dense"]["macs"] == 128 * 128 + 128 * 64 + 64 * 10
+    assert rows["dense"]["macs"] == 2 * 44 * 128 + 128 * 64 + 64 * 10
     assert rows["cnn6"]["paper"] == "https://arxiv.org/abs/1912.10211"
 
 
@@ -33,10 +37,10 @@ def test_the_table_is_readable(capsys, monkeypatch):
     monkeypatch.setattr("tfaudio.models.MODELS", {name: MODELS[name] for name in ("dense", "ds_cnn")})
     assert main(["models"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "model     parameters  million MACs  masked  paper",
-        "dense         25,610           0.0  yes     https://doi.org/10.1109/TSA.2002.800560",
-        "ds_cnn        23,050          53.7  yes     https://arxiv.org/abs/1711.07128",
-        "MACs: multiply-accumulates for 5 s, 157 frames of 64 bins, and 10 classes",
+        "model     parameters  million MACs     input  masked  paper",
+        "dense         20,490           0.0    157x44  yes     https://doi.org/10.1109/TSA.2002.800560",
+        "ds_cnn        23,050          53.7    157x64  yes     https://arxiv.org/abs/1711.07128",
+        "MACs: multiply-accumulates for 5 s and 10 classes; input: frames and bins of such a clip",
     ]
 
 

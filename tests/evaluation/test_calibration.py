@@ -21,6 +21,7 @@ from tfaudio.evaluation.calibration import (
     negative_log_likelihood,
     reliability_bins,
     reliability_png,
+    unknown_figures,
     unknown_threshold,
 )
 from tfaudio.labels import LabelMap
@@ -169,3 +170,28 @@ def test_each_run_is_judged_by_its_own_calibration() -> None:
     assert "fold_2: temperature 3.500" in table
     assert len({len(line) for line in table.splitlines()[5:14]}) == 1
     assert reliability_png(record, title="$ and _")[:4] == b"\x89PNG"
+
+
+@given(st.integers(0, 10_000))
+def test_known_and_unknown_are_told_apart_as_counting_the_pairs_says(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    known, unknown = rng.beta(4, 2, 40).round(2), rng.beta(2, 3, 25).round(2)  # rounded, so that there are ties
+    found = unknown_figures(known, unknown, 0.5)
+    pairs = (known[:, None] > unknown).mean() + 0.5 * (known[:, None] == unknown).mean()
+    assert found["auroc"] == pytest.approx(pairs)
+    cuts = [cut for cut in np.unique(known) if (known >= cut).mean() >= 0.95]
+    assert found["false_accepts"] == (unknown >= max(cuts)).mean()
+    assert found["refused"] == (unknown < 0.5).mean()
+
+
+def test_unknown_recordings_have_their_lines() -> None:
+    runs = {
+        name: RunCalibration(1.0, {}, 0.5, 0.5, 9, drawn(60, 1.0, seed=seed), drawn(20, 1.0, seed=seed + 7))
+        for seed, name in enumerate(("fold_1", "fold_2"))
+    }
+    record = calibration_record(runs)
+    highest = np.concatenate([run.unknown.scores().max(axis=1) for run in runs.values() if run.unknown])
+    assert record["unknown"]["num_clips"] == 20
+    assert record["unknown"]["refused"] == pytest.approx((highest < 0.5).mean())
+    assert f"(AUROC) {record['unknown']['auroc']:.3f}; below" in calibration_table(record)
+    assert "20 recordings of no class" in calibration_table(record)

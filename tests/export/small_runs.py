@@ -20,6 +20,7 @@ from tfaudio.models.classifier import build_classifier
 SAMPLE_RATE = 16_000
 LABELS = LabelMap(("bass", "cello, solo", "viola", "Geige ♫", "flute", "whistle"))
 FRONT_END = FrontEndConfig(frame_length=512, frame_step=256, fft_length=512, num_mel_bins=40)
+WAVEFORM = FRONT_END.replace(feature="waveform", frame_step=160)
 LEAF = FRONT_END.replace(
     feature="leaf", frame_length=256, num_mel_bins=16, compression="pcen", pcen={"trainable": True}
 )
@@ -29,6 +30,7 @@ OPTIONS = {
     "ds_cnn": {"filters": 32, "blocks": 2},
     "bc_resnet": {"width": 0.5},
     "dense": {},
+    "waveform_cnn": {"width": 0.0625, "bands": 16},
 }
 
 
@@ -62,7 +64,7 @@ def train(
     waveform, target = tones(240, seed=1)
     fitter = NormalizationFitter()
     fitter.add(compute_features(waveform, front_end).numpy())
-    normalization = Normalization() if front_end.learnt else fitter.result()
+    normalization = fitter.result() if front_end.standardized else Normalization()
     model = build_classifier(config, len(LABELS), masked=False)
     model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     features = compute_features(waveform, front_end, normalization).numpy()
@@ -90,7 +92,8 @@ def untrained(name: str, *, front_end: FrontEndConfig = FRONT_END) -> Bundle:
     for weight in model.weights:
         if weight.name in ranges:
             weight.assign(rng.uniform(*ranges[weight.name], weight.shape))
-    return Bundle(Path("run"), config, LABELS, Normalization() if front_end.learnt else fitter.result(), model)
+    normalization = fitter.result() if front_end.standardized else Normalization()
+    return Bundle(Path("run"), config, LABELS, normalization, model)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python import schema_py_generated as schema
 
-from tests.export.small_runs import LEAF, OPTIONS, SAMPLE_RATE, tones, untrained
+from tests.export.small_runs import LEAF, OPTIONS, SAMPLE_RATE, WAVEFORM, tones, untrained
 from tfaudio.bundle import Bundle
 from tfaudio.errors import TfaudioError
 from tfaudio.export.flatbuffer import float_operators, parse
@@ -55,7 +55,10 @@ def logits_of(classifier: bytes, features: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module", params=NAMES)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     name: str = request.param
-    bundle = untrained("cnn", front_end=LEAF) if name == "leaf" else untrained(name)
+    if name == "leaf":
+        bundle = untrained("cnn", front_end=LEAF)
+    else:
+        bundle = untrained(name, **({"front_end": WAVEFORM} if name == "waveform_cnn" else {}))
     return Run(name, bundle, tmp_path_factory.mktemp(name))
 
 

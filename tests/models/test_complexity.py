@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import keras
 import pytest
 
 from tfaudio.config import ModelConfig
@@ -90,6 +91,36 @@ PARAMETERS = {
         11_176_512 - 49 * 2 * 64 + _dense(512, 10),
         {},
     ),
+    # Published with a convolution to the classes, normalised, before a dense layer of them.
+    "waveform_cnn": (
+        9 * 8
+        + 5 * 8 * 64
+        + _norm(8, 64)
+        + 9 * 32
+        + _norm(32)
+        + sum(9 * (i * o + o * o) + 2 * _norm(o) for i, o in _chain(32, 64, 128, 256, 512))
+        + _dense(512, 50),
+        4_740_000,
+        {"classes": 50, "width": 1.0},
+    ),
+    "yamnet": (
+        9 * 32 + 32 + sum(9 * i + i + i * o + o for i, o in MOBILENET) + _dense(1024, 521),
+        3_700_000,
+        {"classes": 521},
+    ),
+    "mha_rnn": (
+        5 * 10
+        + _norm(10)
+        + 5 * 10
+        + _norm(1)
+        + sum(2 * 3 * 128 * (given + 128 + 2) for given in (20, 256))
+        + _dense(256, 4 * 256)
+        + _dense(4 * 256, 64)
+        + _dense(64, 32)
+        + _dense(32, 12),
+        743_000,
+        {"bins": 20, "classes": 12, "stride": 1, "units": 128},
+    ),
     # Published with learnt positions for 98 frames and the token, and no bias of queries, keys and values.
     "kwt": (
         _dense(40, 64) + 64 + _transformer(64, 12) + _dense(64, 35),
@@ -105,11 +136,39 @@ PARAMETERS = {
 }
 
 
+TOLERANCES = {"ast": 0.02, "cnn14": 1e-3, "kwt": 0.02, "mha_rnn": 1e-3, "waveform_cnn": 2e-3, "yamnet": 0.02}
+
+
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_those_of_the_paper(name):
     by_hand, published, settings = PARAMETERS[name]
     assert count_parameters(_outline(name, **settings)) == by_hand
-    assert by_hand == pytest.approx(published, rel={"ast": 0.02, "kwt": 0.02, "cnn14": 1e-3}.get(name, 1e-9))
+    assert by_hand == pytest.approx(published, rel=TOLERANCES.get(name, 1e-9))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "published"),
+    [
+        ("mobilenet_v3", {"size": "small"}, "MobileNetV3Small"),
+        ("mobilenet_v3", {"size": "large"}, "MobileNetV3Large"),
+        ("efficientnet", {"width": 1.0, "depth": 1.0}, "EfficientNetB0"),
+        ("efficientnet", {"width": 1.1, "depth": 1.2}, "EfficientNetB2"),
+    ],
+)
+def test_parameters_are_those_of_keras(name, options, published):
+    theirs = getattr(keras.applications, published)(weights=None)
+    ours = _outline(name, classes=1000, **options)
+    stem = next(layer for layer in ours.layers if isinstance(layer, keras.layers.Conv2D)).kernel.shape
+    assert count_parameters(ours) == count_parameters(theirs) - 9 * 2 * stem[-1]  # of one channel in place of three
+
+
+def test_parameters_of_a_conformer_by_hand():
+    half = _norm(64) + _dense(64, 256) + _dense(256, 64)
+    attention = _norm(64) + 4 * _dense(64, 64)
+    convolution = _norm(64) + 2 * _dense(64, 64) + 15 * 64 + _norm(64) + _dense(64, 64)
+    stem = 9 * 32 + 9 * 32 * 32 + 2 * _norm(32) + _dense(16 * 32, 64)
+    by_hand = stem + 4 * (2 * half + attention + convolution + _norm(64)) + _dense(64, 10)
+    assert count_parameters(_outline("conformer")) == by_hand < 600_000
 
 
 def test_width_scales_all_channels():
@@ -133,6 +192,7 @@ def test_multiplications_of_mobilenet_by_hand():
     macs = count_macs(_outline("mobilenet_v1", classes=521))
     assert macs == 48 * 32 * 9 * 32 + blocks + 1024 * 521
     assert macs == pytest.approx(69.2e6, rel=0.01)
+    assert count_macs(_outline("yamnet", classes=521)) == macs
 
 
 def test_multiplications_of_attention_and_memory_by_hand():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,23 +12,32 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tests.models.test_models import SMALL, build
 from tfaudio.config import ModelConfig
-from tfaudio.export.flatbuffer import parse
+from tfaudio.errors import TfaudioError
+from tfaudio.export.flatbuffer import float_operators, parse
+from tfaudio.export.quantize import check_can_be_int8, int8
 from tfaudio.export.tflite import convert_folder, export_static, refuse_foreign_operators
 from tfaudio.export.work import work_of
-from tfaudio.models import mobilenet_v1, resnet
+from tfaudio.models import efficientnet, mobilenet_v1, mobilenet_v3, resnet, yamnet
 from tfaudio.models.backbone import PatchBackbone
 from tfaudio.models.complexity import count_macs, outline
 
 FRAMES, BINS = 45, 40
 # Those of tests/export are tried there, in all precisions.
-FAMILIES = ("ast", "cnn6", "crnn", "kwt", "mobilenet_v1", "resnet")
+FAMILIES = (
+    *("ast", "cnn6", "conformer", "crnn", "efficientnet", "kwt", "mha_rnn", "mobilenet_v1", "mobilenet_v3", "resnet"),
+    *("waveform_cnn", "yamnet"),
+)
+IN_INT8 = ("conformer", "efficientnet", "mobilenet_v3", "waveform_cnn", "yamnet")
 
 
 @pytest.fixture
 def few_blocks(monkeypatch):
     """The first blocks of the deepest; the others are more of the same."""
-    monkeypatch.setattr(mobilenet_v1, "_BLOCKS", mobilenet_v1._BLOCKS[:4])
+    monkeypatch.setattr(mobilenet_v1, "BLOCKS", mobilenet_v1.BLOCKS[:4])
+    monkeypatch.setattr(yamnet, "BLOCKS", mobilenet_v1.BLOCKS[:4])
     monkeypatch.setattr(resnet, "_STAGES", resnet._STAGES[:2])
+    monkeypatch.setattr(efficientnet, "_STAGES", efficientnet._STAGES[:3])
+    monkeypatch.setitem(mobilenet_v3._SIZES, "small", (mobilenet_v3._SMALL[:5], 64))
 
 
 def _converted(model: keras.Model, folder: Path) -> bytes:
@@ -38,27 +48,59 @@ def _converted(model: keras.Model, folder: Path) -> bytes:
             weight.assign(rng.uniform(0.2, 1.0, weight.shape))
     content = convert_folder(export_static(model, folder, shape=(1, FRAMES, BINS)), "float32")
     refuse_foreign_operators(content)
+    for features in np.random.default_rng(1).normal(size=(2, 1, FRAMES, BINS)).astype(np.float32):
+        np.testing.assert_allclose(_logits(content, features), model(features), atol=1e-4)
+    return content
+
+
+def _logits(content: bytes, features: np.ndarray) -> np.ndarray:
     interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()
     (entry,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
     assert entry["shape_signature"].tolist() == [1, FRAMES, BINS]
-    for features in np.random.default_rng(1).normal(size=(2, 1, FRAMES, BINS)).astype(np.float32):
-        interpreter.set_tensor(entry["index"], features)
-        interpreter.invoke()
-        np.testing.assert_allclose(interpreter.get_tensor(result["index"]), model(features), atol=1e-4)
-    return content
+    interpreter.set_tensor(entry["index"], features)
+    interpreter.invoke()
+    return interpreter.get_tensor(result["index"])
+
+
+_FILES: dict[str, bytes] = {}
+
+
+def _file(name: str, folder: Path) -> tuple[bytes, dict[str, Any]]:
+    """One small model of a family, converted once for all tests, and the options that make it."""
+    options = {**SMALL.get(name, {}), **({"depth": 1} if name in ("ast", "conformer", "kwt", "mha_rnn") else {})}
+    if name not in _FILES:
+        keras.utils.set_random_seed(0)
+        _FILES[name] = _converted(build(name, options), folder / name)
+    return _FILES[name], options
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_file_equals_keras_and_multiplies_what_was_counted(name, few_blocks, tmp_path):
-    keras.utils.set_random_seed(0)
-    options = {**SMALL[name], **({"depth": 1} if "depth" in SMALL[name] else {})}
-    content = _converted(build(name, options), tmp_path / name)
+    content, options = _file(name, tmp_path)
     products = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
     found = sum(work.macs for work in work_of(parse(content)) if work.operator in products)
     counted = count_macs(outline(ModelConfig(name=name, options=options), input_shape=(FRAMES, BINS), num_classes=3))
     # A dense layer behind mean plus maximum is two in the file, and a weighted mean over frames is no product there.
     assert found == pytest.approx(counted, rel=0.01)
+
+
+@pytest.mark.parametrize("name", IN_INT8)
+def test_int8_follows_the_float_file(name, few_blocks, tmp_path):
+    content, _ = _file(name, tmp_path)
+    rng = np.random.default_rng(2)
+    features = rng.normal(size=(20, 1, FRAMES, BINS)).astype(np.float32)
+    quantized, _ = int8(content, features[:12])
+    assert "CONV_2D" not in float_operators(quantized)
+    expected, found = (np.stack([_logits(file, row) for row in features[12:]]) for file in (content, quantized))
+    expected -= expected.mean(axis=0)  # what tells the clips apart
+    found -= found.mean(axis=0)
+    assert 10 * np.log10(np.mean(expected**2) / np.mean((found - expected) ** 2)) > 10.0
+
+
+def test_int8_of_memory_is_refused():
+    with pytest.raises(TfaudioError, match=r"recurrent layers \(.*memory_0.*memory_1.*\); export dynamic_range"):
+        check_can_be_int8(build("mha_rnn", SMALL["mha_rnn"]))
 
 
 @pytest.mark.parametrize("size", [(16, BINS), (24, 48)])

@@ -24,11 +24,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "cnn6": {"width": 0.0625},
     "cnn10": {"width": 0.0625},
     "cnn14": {"width": 0.0625},
+    "conformer": {"width": 16, "depth": 2, "heads": 2, "kernel": 5, "stem_filters": 8},
     "crnn": {"filters": [8, 8], "units": 8},
+    "efficientnet": {"width": 0.125, "depth": 0.5},
     "kwt": {"width": 16, "depth": 2, "heads": 2},
+    "mha_rnn": {"filters": 4, "units": 8},
     "mobilenet_v1": {"width": 0.125},
     "mobilenet_v2": {"width": 0.125},
+    "mobilenet_v3": {"width": 0.125},
     "resnet": {"width": 0.0625},
+    "waveform_cnn": {"width": 0.0625, "bands": 16},
 }
 
 
@@ -40,10 +45,14 @@ def _variant(name: str, **options: Any) -> Any:
 ARCHITECTURES = [pytest.param(name, SMALL.get(name, {}), id=name) for name in MODELS]
 ARCHITECTURES += [_variant("cnn", head="auto")]
 # Made of the same layers as others, none of them the package's own, and slow to save for having many.
-LIKE_OTHERS = ("bc_resnet", "cnn10", "cnn14", "mobilenet_v1", "mobilenet_v2")
+LIKE_OTHERS = (
+    *("bc_resnet", "cnn10", "cnn14", "efficientnet", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "waveform_cnn"),
+    "yamnet",
+)
 # What differs from those in little, and is not tried in every way.
 VARIANTS = [_variant(name, causal=True) for name in ("ds_cnn", "bc_resnet")]
 VARIANTS += [_variant("cnn", head=head) for head in ("mean", "max", "attention")]
+VARIANTS += [_variant("mobilenet_v3", size="large", stem_stride=2), _variant("mha_rnn", stride=1)]
 VARIANTS += [_variant("crnn", head="mean_max"), _variant("kwt", summary="mean"), _variant("ast", patchout=0.5)]
 
 
@@ -91,7 +100,7 @@ def test_padding_and_neighbours_never_change_the_logits(name, options):
         padded = np.full((sum(fits), total, BINS), 1e3, np.float32)  # what lies under the mask must not matter
         padded[mask] = np.concatenate([row[:n] for row, n in zip(features[fits], lengths[fits], strict=True)])
         actual = masked({"features": padded, "mask": mask})
-        np.testing.assert_allclose(actual, expected[: sum(fits)], atol=1e-4, err_msg=f"in {total} frames")
+        np.testing.assert_allclose(actual, expected[: sum(fits)], rtol=1e-5, atol=1e-4, err_msg=f"in {total} frames")
 
 
 @pytest.mark.parametrize(("name", "options"), ARCHITECTURES)
@@ -114,7 +123,7 @@ def test_training_statistics_leave_padding_out(name, options):
 def test_a_batch_of_one_equals_its_row(name, options):
     _, plain = _twins(name, options)
     features = np.random.default_rng(4).normal(size=(5, 20, BINS)).astype(np.float32)
-    np.testing.assert_allclose(plain(features[2:3])[0], plain(features)[2], atol=1e-5)
+    np.testing.assert_allclose(plain(features[2:3])[0], plain(features)[2], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "options"), [p for p in ARCHITECTURES if p.id not in LIKE_OTHERS])
@@ -203,6 +212,21 @@ def test_options_reach_the_builder_and_typos_raise():
         ("ast", {"patch": 8}, r"patch of 'ast' must be from its stride \(10\) .*, not 8"),
         ("ast", {"patchout": 1.0}, r"patchout of 'ast' must be a number in \[0, 1\), not 1.0"),
         ("ast", {"seed": -1}, "seed of 'ast' must be a whole number from 0 or null, not -1"),
+        ("conformer", {"kernel": 4}, "kernel of 'conformer' must be odd, not 4"),
+        ("conformer", {"width": 12}, r"width of 'conformer' must be a multiple of 2 \* heads \(8\), not 12"),
+        ("conformer", {"head": "last"}, "head of 'conformer' must be one of .*, not 'last'"),
+        ("efficientnet", {"width": 9}, "width of 'efficientnet' must be a number from 0.05 to 4, not 9"),
+        ("efficientnet", {"depth": 0}, "depth of 'efficientnet' must be a number from 0.05 to 4, not 0"),
+        ("efficientnet", {"stem_stride": 4}, "stem_stride of 'efficientnet' must be one of 1, 2, not 4"),
+        ("efficientnet", {"dropout": 1}, r"dropout of 'efficientnet' must be a number in \[0, 1\), not 1"),
+        ("mha_rnn", {"stride": 0}, "stride of 'mha_rnn' must be a positive integer up to 4096, not 0"),
+        ("mobilenet_v3", {"size": "medium"}, "size of 'mobilenet_v3' must be one of small, large, not 'medium'"),
+        ("mobilenet_v3", {"stem_stride": True}, "stem_stride of 'mobilenet_v3' must be one of 1, 2, not True"),
+        ("mobilenet_v3", {"width": "x"}, "width of 'mobilenet_v3' must be a number from 0.05 to 4, not 'x'"),
+        ("waveform_cnn", {"bands": 0}, "bands of 'waveform_cnn' must be a positive integer"),
+        ("waveform_cnn", {"width": 5}, "width of 'waveform_cnn' must be a number from 0.05 to 4, not 5"),
+        ("yamnet", {"weights": "no/such.h5"}, "weights of 'yamnet' names no file: no/such.h5; give the path of yamnet"),
+        ("yamnet", {"frozen": 1}, "frozen of 'yamnet' must be true or false, not 1"),
         ("backbone", {"channels": 4}, "channels of 'backbone' must be 1, 2 or 3, not 4"),
         ("backbone", {"frozen": "no"}, "frozen of 'backbone' must be true or false, not 'no'"),
         ("backbone", {"image_size": 224}, "image_size of 'backbone' must be a list of height and width"),
@@ -213,6 +237,11 @@ def test_options_reach_the_builder_and_typos_raise():
 def test_options_that_do_not_fit_are_named(name, options, message):
     with pytest.raises(TfaudioError, match=rf"^model\.options\.{message}"):
         build_model(ModelConfig(name=name, options=options), input_shape=(None, 8), num_classes=2)
+
+
+def test_a_step_that_no_stride_divides_is_refused():
+    with pytest.raises(TfaudioError, match=r"front_end.frame_step to be a multiple of 4 samples, not 10\."):
+        build_model(ModelConfig(name="waveform_cnn"), input_shape=(None, 10), num_classes=2)
 
 
 @pytest.mark.parametrize("name", ["ds_cnn", "bc_resnet"])

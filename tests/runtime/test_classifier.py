@@ -75,6 +75,21 @@ def test_top_is_sorted_and_bounded() -> None:
         prediction.top(0)
 
 
+def test_what_scores_too_low_is_unknown() -> None:
+    labels = LabelMap(("a", "b"))
+    windows = [(0.0, np.array([0.9, 0.1], np.float32)), (1.0, np.array([0.0, 1.0], np.float32))]
+    for cut, expected, together in (
+        (None, [False, False], False),
+        (0.95, [True, False], True),
+        (0.5, [False] * 2, False),
+    ):
+        found = list(classify_windows(windows, lambda b: b, labels=labels, sample_rate=2, unknown_below=cut))
+        assert [prediction.unknown for prediction in found] == expected
+        assert average(found).unknown == together  # of 0.45 and 0.55
+        assert average(found).to_dict().get("unknown") == (None if cut is None else together)
+    assert average(found).label == "b"
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_windows_are_scored_in_batches_as_they_come(batch_size: int) -> None:
     labels = LabelMap(("a", "b"))

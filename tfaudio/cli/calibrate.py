@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
+from tfaudio.cli.recordings import expand_recordings
 from tfaudio.files import check_can_write, refuse_existing_folder, write_atomically, write_json
+
+if TYPE_CHECKING:
+    from tfaudio.data.spec import Skipped
 
 USAGE = """tfaudio calibrate --run_dir=RUN [--report_dir=DIR] [--json=FILE] [flags]
 
 Fits a temperature and thresholds to the validation recordings of a run (train with --validation_fraction=0.1), never to
 test recordings, and keeps them in the run folder: from then on evaluate, predict and export give calibrated scores, and
-exported files carry the thresholds. What that changes on the test recordings is told. Of a cross-validation's folder
-every run is calibrated.
+exported files carry the thresholds, among them the highest score below which a recording is of no class. What that
+changes on the test recordings is told. Of a cross-validation's folder every run is calibrated.
 
   tfaudio calibrate --run_dir=runs/birds --report_dir=birds_calibration
 """
@@ -32,6 +37,12 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         flag_values=flag_values,
         lower_bound=0.0,
         upper_bound=1.0,
+    )
+    flags.DEFINE_string(
+        "unknown_dir",
+        None,
+        "Folder of recordings of no class: tell how many of them the threshold for unknown finds.",
+        flag_values=flag_values,
     )
     flags.DEFINE_string("json", None, "Write the figures here as JSON.", flag_values=flag_values)
     flags.DEFINE_string(
@@ -56,6 +67,11 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if flag_values.report_dir:
         refuse_existing_folder(flag_values.report_dir, overwrite=flag_values.overwrite)
 
+    skipped: list[Skipped] = []
+    unknown = list(expand_recordings([flag_values.unknown_dir], skipped)) if flag_values.unknown_dir else []
+    for left_out in skipped:
+        print(f"tfaudio calibrate: {left_out.path}: {left_out.reason}", file=sys.stderr)
+
     load_tensorflow()
     from tfaudio.bundle import load_bundle
     from tfaudio.evaluation.calibration import calibrate_run, calibration_record, calibration_table, reliability_png
@@ -67,7 +83,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         bundle = load_bundle(folder, calibrated=False)
         if flag_values.data_dir:
             bundle = bundle.moved_data(flag_values.data_dir)
-        runs[folder.name] = calibrate_run(bundle, keep=flag_values.keep)
+        runs[folder.name] = calibrate_run(bundle, keep=flag_values.keep, unknown=unknown)
     config = bundle.config
     record = {
         "run_dir": str(run_dir),

@@ -177,6 +177,7 @@ def _export(
     clips = [pipeline.waveform_windows(int(index))[0] for index in calibration]
     if config.clip.seconds is None:  # of unequal length; only the SavedModel takes them so
         clips = clips[:1]
+    found = read_calibration(run_dir) or {}
     report = export_run(
         bundle,
         formats=formats,
@@ -189,8 +190,8 @@ def _export(
         overwrite=flag_values.overwrite,
         clip_seconds=flag_values.clip_seconds,
         dataset_fingerprint=fingerprint,
-        thresholds=(read_calibration(run_dir) or {}).get("thresholds", {})
-        | read_thresholds(flag_values.threshold, bundle.labels),
+        thresholds=found.get("thresholds", {}) | read_thresholds(flag_values.threshold, bundle.labels),
+        unknown_below=found.get("unknown_below"),
         progress=lambda line: print(f"{run_dir.name}: {line}", file=sys.stderr),
     )
     return report, data.spec, bundle.config

@@ -86,6 +86,7 @@ def _of_metadata(metadata: ModelMetadata) -> dict[str, Any]:
         "normalization": {"mean": list(metadata.feature_mean), "stddev": list(metadata.feature_stddev)},
         "scores": metadata.score_activation,
         "thresholds": dict(metadata.thresholds),
+        "unknown_below": metadata.unknown_below,
         "dataset": metadata.dataset,
         "fingerprint": metadata.dataset_fingerprint,
         "tfaudio": metadata.tfaudio_version,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfaudio.bundle import fold_folders, is_run_folder, load_bundle, read_config
+from tfaudio.bundle import fold_folders, is_run_folder, load_bundle, read_calibration, read_config
 from tfaudio.cli import load_tensorflow
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
@@ -25,6 +25,7 @@ class OpenModel:
       clip: how recordings are cut into windows.
       score_batch: float32 [batch, samples] to scores [batch, classes].
       batch_size: windows to score at a time.
+      unknown_below: highest score below which a recording is of none of the labels; None where nothing tells.
     """
 
     labels: LabelMap
@@ -32,6 +33,7 @@ class OpenModel:
     clip: ClipConfig
     score_batch: Callable[[np.ndarray], np.ndarray]
     batch_size: int
+    unknown_below: float | None = None
 
 
 _BATCH_SIZE = 16
@@ -73,9 +75,8 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
         from tfaudio.runtime.classifier import Classifier
 
         classifier = Classifier(path, num_threads=threads)
-        return OpenModel(
-            classifier.labels, classifier.sample_rate, classifier.metadata.clip, classifier.score_batch, batch_size=1
-        )
+        about = classifier.metadata
+        return OpenModel(about.labels, about.sample_rate, about.clip, classifier.score_batch, 1, about.unknown_below)
     saved_model = find_saved_model(path)
     if saved_model is not None:
         load_tensorflow()
@@ -84,7 +85,10 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
 
         metadata = read_settings_folder(saved_model / "assets")
         batch_size = 1 if metadata.clip.seconds is None else _BATCH_SIZE
-        return OpenModel(metadata.labels, metadata.sample_rate, metadata.clip, load_score(saved_model), batch_size)
+        score = load_score(saved_model)
+        return OpenModel(
+            metadata.labels, metadata.sample_rate, metadata.clip, score, batch_size, metadata.unknown_below
+        )
     if not is_run_folder(path):
         raise TfaudioError(no_model_message(path))
 
@@ -93,6 +97,6 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
     bundle = load_bundle(path)
     clip, rate = bundle.config.clip, bundle.config.front_end.sample_rate
     model = bundle.end_to_end(None if clip.seconds is None else clip.num_samples(rate))
-    return OpenModel(
-        bundle.labels, rate, clip, model.predict_on_batch, batch_size=1 if clip.seconds is None else _BATCH_SIZE
-    )
+    batch_size = 1 if clip.seconds is None else _BATCH_SIZE
+    unknown_below = (read_calibration(path) or {}).get("unknown_below")
+    return OpenModel(bundle.labels, rate, clip, model.predict_on_batch, batch_size, unknown_below)

@@ -24,7 +24,8 @@ USAGE = """tfaudio predict --model=MODEL FILE_OR_FOLDER... [flags]
 Classifies recordings of any format, rate and length. MODEL is a .tflite file, a SavedModel folder or a run folder;
 labels, rate and window length come from it. A folder is searched for recordings; `-` reads one from standard input.
 A long recording is read piece by piece; its score is the mean over its windows, or, with --per_window, each window
-is told on its own.
+is told on its own. Where the run was calibrated (`tfaudio calibrate`), what is probably no class of the model's is told
+as unknown.
 
   tfaudio predict --model=export/model_int8.tflite recordings --format=csv > labels.csv
 """
@@ -56,7 +57,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.runtime.classifier import average, classify_windows
 
     model = open_model(flag_values.model, threads=flag_values.threads)
-    writer = _WRITERS[flag_values.format](flag_values.top, flag_values.per_window, max(map(len, files)))
+    tells_unknown = model.unknown_below is not None
+    writer = _WRITERS[flag_values.format](flag_values.top, flag_values.per_window, max(map(len, files)), tells_unknown)
     # Asked of regular files alone: a pipe would be read to its end for its length, and then be empty.
     durations = [duration_seconds(name) if name != "-" and os.path.isfile(name) else None for name in files]
     total = None if None in durations else sum(d for d in durations if d)
@@ -82,6 +84,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
                     labels=model.labels,
                     sample_rate=model.sample_rate,
                     batch_size=model.batch_size,
+                    unknown_below=model.unknown_below,
                 )
                 for prediction in predictions if flag_values.per_window else [average(predictions)]:
                     bar.clear()  # where both go to one terminal
@@ -105,26 +108,30 @@ class _Writer(Protocol):
 class _Table:
     """Columns for people; names are not cut, so that they can be copied."""
 
-    def __init__(self, top: int, per_window: bool, name_width: int) -> None:
+    def __init__(self, top: int, per_window: bool, name_width: int, tells_unknown: bool) -> None:
+        del tells_unknown  # every prediction knows
         self._top, self._per_window, self._name_width = top, per_window, name_width
 
     def write(self, name: str, prediction: Any) -> None:
         best = "  ".join(f"{label} {score:.1%}" for label, score in prediction.top(self._top))
         time = f"  {prediction.start:8.2f} s" if self._per_window else ""
-        print(f"{name:<{self._name_width}}{time}  {best}", flush=True)
+        print(f"{name:<{self._name_width}}{time}  {'unknown: ' if prediction.unknown else ''}{best}", flush=True)
 
 
 class _Csv:
     """Comma-separated values with a header."""
 
-    def __init__(self, top: int, per_window: bool, name_width: int) -> None:
+    def __init__(self, top: int, per_window: bool, name_width: int, tells_unknown: bool) -> None:
         del per_window, name_width  # every row has its times; columns need no padding
-        self._top = top
+        self._top, self._tells_unknown = top, tells_unknown
         ranks = [""] if top == 1 else [f"_{rank + 1}" for rank in range(top)]
-        self._row(["path", "start", "end", *(c for r in ranks for c in (f"label{r}", f"score{r}"))])
+        columns = [column for rank in ranks for column in (f"label{rank}", f"score{rank}")]
+        self._row(["path", "start", "end", *columns, *["unknown"] * tells_unknown])
 
     def write(self, name: str, prediction: Any) -> None:
         best = [value for label, score in prediction.top(self._top) for value in (label, f"{score:.6f}")]
+        if self._tells_unknown:
+            best.append(str(int(prediction.unknown)))
         self._row([name, f"{prediction.start:.3f}", f"{prediction.end:.3f}", *best])
 
     def _row(self, values: list[str]) -> None:
@@ -136,8 +143,8 @@ class _Csv:
 class _JsonLines:
     """One JSON object a line, with the score of every class."""
 
-    def __init__(self, top: int, per_window: bool, name_width: int) -> None:
-        del top, per_window, name_width  # every score is there
+    def __init__(self, top: int, per_window: bool, name_width: int, tells_unknown: bool) -> None:
+        del top, per_window, name_width, tells_unknown  # every score is there
 
     def write(self, name: str, prediction: Any) -> None:
         scores = {
@@ -146,4 +153,4 @@ class _JsonLines:
         print(json.dumps({"path": name, **prediction.to_dict(), "scores": scores}, ensure_ascii=False), flush=True)
 
 
-_WRITERS: dict[str, Callable[[int, bool, int], _Writer]] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
+_WRITERS: dict[str, Callable[[int, bool, int, bool], _Writer]] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}

@@ -32,6 +32,8 @@ FEATURES = (
 )
 # Filter banks whose shape is learnt with the classifier; each stands alone.
 FILTERBANKS = ("leaf", "sincnet")
+# The waveform itself, cut into steps, for a classifier that takes it from there; stands alone too.
+WAVEFORM = "waveform"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,8 @@ class FrontEndConfig(Config):
 
     Args:
       sample_rate: Hz; every waveform is resampled to it.
-      feature: one of `FEATURES`, several of them joined by "+" ("mfcc+chroma+rms"), or one of `FILTERBANKS`.
+      feature: one of `FEATURES`, several of them joined by "+" ("mfcc+chroma+rms"), one of `FILTERBANKS`, or
+        "waveform": its samples, frame_step of them a frame.
       frame_length: samples under the periodic Hann window; of a learnt filter bank, the length of its filters.
       frame_step: samples from one frame to the next.
       fft_length: points of the Fourier transform, at least frame_length; a power of two for "rfft",
@@ -131,6 +134,8 @@ class FrontEndConfig(Config):
       cqt: bands of "cqt".
       deltas: 1 appends the slope over time of every bin, 2 its curvature too.
       delta_frames: frames that a slope is fitted to, odd; beyond its ends a recording goes on as its first and last.
+      standardize: give every bin a mean of 0 and a deviation of 1 over the training data. A classifier whose weights
+        were learnt elsewhere wants them as they are. Samples of a waveform always stay so.
       implementation: "rfft", or "matmul": the Fourier transform as a matrix product, for runtimes
         without a Fourier operator.
     """
@@ -162,6 +167,7 @@ class FrontEndConfig(Config):
     cqt: ConstantQConfig = field(default_factory=ConstantQConfig)
     deltas: int = 0
     delta_frames: int = 9
+    standardize: bool = True
     implementation: Literal["rfft", "matmul"] = "rfft"
 
     def check(self) -> None:
@@ -194,26 +200,26 @@ class FrontEndConfig(Config):
         self._check_kinds()
 
     def _check_features(self) -> None:
+        single = (*FILTERBANKS, WAVEFORM)
         for name in self.features:
-            if name not in FEATURES + FILTERBANKS:
-                known = [*FEATURES, *FILTERBANKS]
+            if name not in FEATURES + single:
+                known = [*FEATURES, *single]
                 check(False, unknown_name_message("value for front_end.feature", name, known))
         check(
             len(set(self.features)) == len(self.features),
             f"front_end.feature names a feature twice: {self.feature}.",
         )
         if len(self.features) > 1:
-            alone = [name for name in self.features if name in FILTERBANKS]
-            check(
-                not alone, f"front_end.feature '{''.join(alone[:1])}' is learnt and stands alone, not {self.feature}."
-            )
+            alone = [name for name in self.features if name in single]
+            why = "is no spectrum" if WAVEFORM in alone[:1] else "is learnt"
+            check(not alone, f"front_end.feature '{''.join(alone[:1])}' {why} and stands alone, not {self.feature}.")
         check_range("front_end.deltas", self.deltas, 0, 2)
         check(
             3 <= self.delta_frames <= 99 and self.delta_frames % 2 == 1,
             f"front_end.delta_frames must be odd and 3 to 99, not {self.delta_frames}.",
         )
         check(
-            self.deltas == 0 or not self.learnt,
+            self.deltas == 0 or not (self.learnt or self.takes_steps),
             "front_end.deltas needs features that are not learnt; set it to 0, or choose another front_end.feature and "
             "front_end.pcen.trainable=false.",
         )
@@ -269,6 +275,16 @@ class FrontEndConfig(Config):
         return self.filterbank is not None or self.pcen.trainable
 
     @property
+    def takes_steps(self) -> bool:
+        """Whether the classifier is given the waveform itself, cut into steps."""
+        return self.filterbank is not None or self.feature == WAVEFORM
+
+    @property
+    def standardized(self) -> bool:
+        """Whether features have a mean of 0 and a deviation of 1; a learnt part sees to that itself."""
+        return self.standardize and not self.learnt and not self.takes_steps
+
+    @property
     def uses_mel_bins(self) -> bool:
         """Whether num_mel_bins and the mel scale matter."""
         return bool({"mel", "mfcc", *FILTERBANKS} & set(self.features))
@@ -284,7 +300,7 @@ class FrontEndConfig(Config):
 
         With a learnt filter bank that is the waveform itself, cut into steps.
         """
-        if self.filterbank:
+        if self.takes_steps:
             return self.frame_step
         return (1 + self.deltas) * sum(self.bins_of(name) for name in self.features)
 

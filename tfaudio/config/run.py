@@ -149,17 +149,20 @@ class RunConfig(Config):
             "training.early_stopping_patience needs data.validation_fraction above 0: stopping on the test "
             "set would flatter the result.",
         )
-        if self.front_end.learnt:
-            self._check_augmentation_of_learnt()
+        if not self.front_end.standardized:
+            self._check_augmentation_of_bare_features()
 
-    def _check_augmentation_of_learnt(self) -> None:
+    def _check_augmentation_of_bare_features(self) -> None:
         """What is made for standardised features over frequency would spoil energies and waveforms in silence."""
-        unfit = {"filter_augment.probability": self.augment.filter_augment.probability}
-        if self.front_end.filterbank:
-            unfit |= {"frequency_shift": self.augment.frequency_shift, "time_warp": self.augment.time_warp}
+        front_end, augment = self.front_end, self.augment
+        where, why = "where the front end is learnt", "it changes features that are made in the model only"
+        unfit: dict[str, float] = {"filter_augment.probability": augment.filter_augment.probability}
+        if front_end.takes_steps:
+            unfit |= {"frequency_shift": augment.frequency_shift, "time_warp": augment.time_warp}
+            if not front_end.learnt:
+                where = "for front_end.feature 'waveform'"
+        elif not front_end.learnt:
+            where, why = "without front_end.standardize", "it takes 0 for the mean of every bin"
+            unfit |= {name: getattr(augment, name) for name in ("time_masks", "frequency_masks", "frequency_shift")}
         for name, value in unfit.items():
-            check(
-                not value,
-                f"augment.{name} must be 0 where the front end is learnt, not {value}: it changes features that are "
-                "made in the model only.",
-            )
+            check(not value, f"augment.{name} must be 0 {where}, not {value}: {why}.")

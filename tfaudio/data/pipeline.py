@@ -53,7 +53,7 @@ class Pipeline:
         self.normalization = normalization
         self.num_classes = num_classes
         self._augment = config.augment
-        if config.front_end.filterbank:
+        if config.front_end.takes_steps:
             self._augment = config.augment.replace(frequency_masks=0)
         self._targets = tf.constant(targets, tf.int64)
         self._load = recordings.waveform_loader()
@@ -156,14 +156,14 @@ class Pipeline:
     def fit_normalization(self, indices: np.ndarray) -> Normalization:
         """Takes mean and deviation of each bin from the given clips, which should be the training clips.
 
-        Of what a learnt front end is given there are none: it standardises what it makes of it.
+        There are none where config.front_end.standardized does not hold: a learnt front end standardises what it makes.
 
         Raises:
           ValueError: if this pipeline's features are standardised already.
         """
         if self.normalization:
             raise ValueError("The features are standardised already; fit on a pipeline without normalization.")
-        if self.config.front_end.learnt:
+        if not self.config.front_end.standardized:
             return Normalization()
         fitter = NormalizationFitter(smallest_deviations(self.config.front_end))
         for inputs, _ in self.evaluation(indices).as_numpy_iterator():

@@ -20,6 +20,8 @@ import scipy.optimize
 import scipy.special
 
 from tfaudio.bundle import Bundle, read_split
+from tfaudio.data.recordings import read_recordings
+from tfaudio.data.spec import Clip
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.evaluate import read_part, window_logits
 from tfaudio.labels import LabelMap
@@ -165,6 +167,35 @@ def unknown_threshold(scores: Array, targets: npt.NDArray[np.integer[Any]], *, k
     return math.floor(float(confidences[given_up]) * 1e6) / 1e6
 
 
+def unknown_figures(known: npt.ArrayLike, unknown: npt.ArrayLike, unknown_below: npt.ArrayLike) -> dict[str, float]:
+    """Tells how well the highest score parts recordings of the classes from those of none.
+
+    Args:
+      known: highest score of each recording of a class, float [n].
+      unknown: of each recording of none, float [m].
+      unknown_below: the score below which an answer is unknown, a number or [m].
+
+    Returns:
+      auroc: share of the pairs of one of each where the known one scores higher, ties counting half;
+      false_accepts: share of the unknown at or above the cut that 95 % of the known are at or above;
+      refused: share of the unknown below unknown_below.
+
+    Source: D. Hendrycks and K. Gimpel, A Baseline for Detecting Misclassified and Out-of-Distribution Examples (2017),
+    https://arxiv.org/abs/1610.02136.
+
+    >>> unknown_figures([0.9, 0.8], [0.5, 0.85], 0.6)["auroc"]
+    0.75
+    """
+    known, unknown = np.sort(np.asarray(known, np.float64)), np.asarray(unknown, np.float64)
+    below = np.searchsorted(known, unknown, "left"), np.searchsorted(known, unknown, "right")
+    cut = known[math.floor(0.05 * len(known) + 1e-9)]
+    return {
+        "auroc": float(1.0 - (below[0] + below[1]).mean() / (2 * len(known))),
+        "false_accepts": float((unknown >= cut).mean()),
+        "refused": float((unknown < np.asarray(unknown_below)).mean()),
+    }
+
+
 def figures(scores: Array, targets: npt.NDArray[np.integer[Any]], unknown_below: npt.ArrayLike) -> dict[str, Any]:
     """Returns what the scores are worth, as plain values.
 
@@ -204,6 +235,7 @@ class RunCalibration:
       unknown_below: the same of the calibrated scores.
       validation_clips: that told all of it.
       test: what the classifier said of the test recordings.
+      unknown: what it said of recordings of none of its classes, if there are some.
     """
 
     temperature: float
@@ -212,6 +244,7 @@ class RunCalibration:
     unknown_below: float
     validation_clips: int
     test: Scored
+    unknown: Scored | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what the run folder keeps, and `load_bundle` reads."""
@@ -223,7 +256,9 @@ class RunCalibration:
         }
 
 
-def calibrate_run(bundle: Bundle, *, keep: float = 0.95, progress: bool = True) -> RunCalibration:
+def calibrate_run(
+    bundle: Bundle, *, keep: float = 0.95, unknown: Sequence[str] = (), progress: bool = True
+) -> RunCalibration:
     """Fits temperature and thresholds to a run's validation recordings.
 
     These come out of the training part, and no weight was fitted to them; at most the epoch was chosen by them.
@@ -231,6 +266,7 @@ def calibrate_run(bundle: Bundle, *, keep: float = 0.95, progress: bool = True) 
     Args:
       bundle: the run, loaded without an earlier calibration.
       keep: share of right answers that the threshold for unknown sounds must leave.
+      unknown: files with recordings of none of the classes, to judge the threshold by; nothing is fitted to them.
       progress: show bars.
 
     Raises:
@@ -251,6 +287,7 @@ def calibrate_run(bundle: Bundle, *, keep: float = 0.95, progress: bool = True) 
         unknown_below=unknown_threshold(after, validation.targets, keep=keep),
         validation_clips=len(validation.targets),
         test=_scored(bundle, "test", progress),
+        unknown=_scored_of_none(bundle, unknown, progress) if unknown else None,
     )
 
 
@@ -262,6 +299,16 @@ def _scored(bundle: Bundle, part: Any, progress: bool) -> Scored:
     return Scored(logits, positions, data.targets(bundle.labels)[indices])
 
 
+def _scored_of_none(bundle: Bundle, files: Sequence[str], progress: bool) -> Scored:
+    config = bundle.config
+    clips = [Clip(path, "unknown") for path in files]
+    rate = config.front_end.sample_rate
+    recordings = read_recordings(clips, sample_rate=rate, config=config.data, progress=progress)
+    indices = np.arange(len(recordings.clips))
+    logits, positions = window_logits(bundle, recordings, indices)
+    return Scored(logits, positions, np.zeros(len(indices), np.int64))
+
+
 def calibration_record(runs: Mapping[str, RunCalibration]) -> dict[str, Any]:
     """Brings the runs of a cross-validation together: each test recording under the calibration of its own run.
 
@@ -269,7 +316,8 @@ def calibration_record(runs: Mapping[str, RunCalibration]) -> dict[str, Any]:
       runs: by the name of the run folder.
 
     Returns:
-      runs: what each keeps; before and after: `figures` over all test recordings, before and after calibration.
+      runs: what each keeps; before and after: `figures` over all test recordings, before and after calibration;
+      unknown: `unknown_figures` and the number of clips, calibrated, or None where no unknown recordings were given.
     """
     before = np.concatenate([run.test.scores() for run in runs.values()])
     after = np.concatenate([run.test.scores(run.temperature) for run in runs.values()])
@@ -277,12 +325,19 @@ def calibration_record(runs: Mapping[str, RunCalibration]) -> dict[str, Any]:
     sizes = [len(run.test.targets) for run in runs.values()]
     unknown_before = np.repeat([run.unknown_before for run in runs.values()], sizes)
     unknown_after = np.repeat([run.unknown_below for run in runs.values()], sizes)
+    strange = [(run.unknown.scores(run.temperature), run.unknown_below) for run in runs.values() if run.unknown]
+    unknown = None
+    if strange:
+        highest = np.concatenate([scores.max(axis=1) for scores, _ in strange])
+        cuts = np.concatenate([np.full(len(scores), cut) for scores, cut in strange])
+        unknown = {"num_clips": len(strange[0][0]), **unknown_figures(after.max(axis=1), highest, cuts)}
     return {
         "num_bins": NUM_BINS,
         "num_clips": len(targets),
         "runs": {name: run.to_dict() for name, run in runs.items()},
         "before": figures(before, targets, unknown_before),
         "after": figures(after, targets, unknown_after),
+        "unknown": unknown,
     }
 
 
@@ -312,6 +367,11 @@ def calibration_table(record: Mapping[str, Any], *, title: str = "") -> str:
     for key, (text, form) in _ROWS.items():
         cells = ["-" if record[when][key] is None else format(record[when][key], form) for when in ("before", "after")]
         lines.append(f"{text:<{width}}  {cells[0]:>8}  {cells[1]:>8}")
+    if record.get("unknown"):
+        found = record["unknown"]
+        lines += ["", f"{found['num_clips']} recordings of no class, by the highest score:"]
+        lines.append(f"told apart (AUROC) {found['auroc']:.3f}; below the threshold for unknown {found['refused']:.1%}")
+        lines.append(f"taken for a class where 95 % of the test recordings are: {found['false_accepts']:.1%}")
     lines += ["", f"Calibration errors are of the highest score, in {record['num_bins']} bins."]
     return "\n".join(lines) + "\n"
 

@@ -60,6 +60,7 @@ def export_run(
     calibration_names: Sequence[str] = (),
     dataset_fingerprint: str | None = None,
     thresholds: Mapping[str, float] | None = None,
+    unknown_below: float | None = None,
     classifiers: Mapping[str, bytes] | None = None,
     progress: Progress | None = None,
 ) -> ExportReport:
@@ -84,6 +85,7 @@ def export_run(
       calibration_names: of the calibration recordings, for the report.
       dataset_fingerprint: of the training data, stored with the model.
       thresholds: score from which on a class counts as detected, by label; stored with the model.
+      unknown_below: highest score below which a recording is of none of the classes; stored with the model.
       classifiers: TFLite files from features to logits to take for a variant, in place of converting the run's
         classifier: one trained for int8, say. They pass the same gate.
       progress: called with a line of text before each step.
@@ -102,7 +104,7 @@ def export_run(
 
     keras_model = bundle.end_to_end(num_samples)
     with tempfile.TemporaryDirectory(dir=output_dir, prefix=".export.") as folder:
-        about = _metadata(bundle, clip, dataset_fingerprint, thresholds)
+        about = replace(_metadata(bundle, clip, dataset_fingerprint, thresholds), unknown_below=unknown_below)
         maker = Maker(bundle, keras_model, about, calibration, calibration_names, classifiers or {}, Path(folder))
         candidates = []
         for name in names:

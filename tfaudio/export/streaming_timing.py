@@ -65,6 +65,8 @@ def check_front_end(config: FrontEndConfig) -> None:
     problem = None
     if config.learnt:
         problem = "a learnt front end (front_end.feature 'leaf' or 'sincnet', or front_end.pcen.trainable)"
+    elif config.takes_steps:
+        problem = f"front_end.feature '{config.feature}', whose frames are no spectra"
     elif "cqt" in config.features:
         problem = "front_end.feature 'cqt', whose filters are longer than a frame"
     elif config.compression == "pcen":

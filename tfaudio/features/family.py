@@ -104,7 +104,7 @@ def check_features(config: FrontEndConfig) -> None:
       TfaudioError: if a mel band, a constant-Q filter or an octave of the spectral contrast does not fit.
     """
     for name in config.features:
-        if name in FAMILY:  # a learnt filter bank has no constants
+        if name in FAMILY:  # a learnt filter bank has no constants, nor has the waveform
             FAMILY[name].constants(config)
 
 
@@ -145,7 +145,7 @@ def bin_names(config: FrontEndConfig) -> list[str]:
     >>> bin_names(FrontEndConfig(feature="rms+mfcc", num_mfcc=2, deltas=1))
     ['rms', 'mfcc_0', 'mfcc_1', 'slope_of_rms', 'slope_of_mfcc_0', 'slope_of_mfcc_1']
     """
-    if config.filterbank:
+    if config.takes_steps:
         return [f"sample_{i}" for i in range(config.frame_step)]
     names: list[str] = []
     for name in config.features:

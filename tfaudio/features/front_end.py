@@ -27,7 +27,7 @@ def compute_features(
 
     Every value depends on its own example alone, and the arithmetic is float32 whatever the Keras policy. Of a learnt
     front end this is the part before what is learnt: energies that are not yet compressed where PCEN is trained, and
-    before a learnt filter bank the waveform itself, cut into steps.
+    before a learnt filter bank, as of "waveform", the waveform itself, cut into steps.
 
     Args:
       waveform: float32 [..., num_samples], mono, in [-1, 1], at config.sample_rate. None at all is silence.
@@ -49,7 +49,7 @@ def compute_features(
     """
     check_sample_rate(sample_rate, config.sample_rate)
     waveform = as_waveform(waveform, check_values=check_values)
-    compute = _steps if config.filterbank else compute_family
+    compute = _steps if config.takes_steps else compute_family
     if waveform.shape.rank != 2:
         # One waveform or a batch of batches is a batch: products with matrices sum in another order where there are two
         # axes, and end the process where there are four (oneDNN).

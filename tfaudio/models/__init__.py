@@ -6,14 +6,20 @@ from tfaudio.models import (  # noqa: F401  (each files itself in the registry)
     backbone,
     bc_resnet,
     cnn,
+    conformer,
     crnn,
     dense,
     ds_cnn,
+    efficientnet,
     kwt,
+    mha_rnn,
     mobilenet_v1,
     mobilenet_v2,
+    mobilenet_v3,
     resnet,
     vgg,
+    waveform_cnn,
+    yamnet,
 )
 from tfaudio.models.registry import MODELS, build_model
 

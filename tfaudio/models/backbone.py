@@ -77,10 +77,8 @@ def backbone(
     check_flag("backbone", frozen=frozen)
     if channels > 3:
         raise TfaudioError(f"model.options.channels of 'backbone' must be 1, 2 or 3, not {channels}.")
-    if weights not in (None, "imagenet") and not (isinstance(weights, str) and Path(weights).is_file()):
-        raise TfaudioError(
-            f"model.options.weights of 'backbone' names no file: {weights}; give a path, null or \"imagenet\"."
-        )
+    if weights != "imagenet":
+        check_weights_file("backbone", weights, 'give a path, null or "imagenet"')
     image_shape = (*_image_size(image_size, (patch_frames, input_shape[1])), channels)
     body = _body(application, image_shape)
     if weights is not None:
@@ -193,11 +191,33 @@ def _load_weights(body: keras.Model, application: str, weights: str) -> None:
     if weights == "imagenet":
         body.set_weights(_body(application, body.input_shape[1:], weights).get_weights())
         return
+    what = f"keras.applications.{application} without its output layers"
+    load_weights_file(body, weights, "backbone", what, "save one by `body.save_weights(...)`")
+
+
+def check_weights_file(name: str, weights: Any, mend: str) -> None:
+    """Raises TfaudioError if an option `weights` is neither None nor the path of a file; `mend` says what to do."""
+    if weights is not None and not (isinstance(weights, str) and Path(weights).is_file()):
+        raise TfaudioError(f"model.options.weights of '{name}' names no file: {weights}; {mend}.")
+
+
+def load_weights_file(network: keras.Model, weights: str, name: str, what: str, mend: str) -> None:
+    """Reads what the option `weights` of an architecture names into a network.
+
+    Args:
+      network: to fill.
+      weights: path of the file.
+      name: of the architecture.
+      what: the weights must be of, as the message calls it.
+      mend: what to do, as the message says.
+
+    Raises:
+      TfaudioError: if the file is damaged or of another network.
+    """
     try:
-        body.load_weights(weights)
+        network.load_weights(weights)
     except (ValueError, OSError, LookupError, RuntimeError, TypeError) as error:  # as h5py meets the damage
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise TfaudioError(
-            f"{weights} (model.options.weights of 'backbone') does not fit keras.applications.{application} without "
-            f"its output layers ({reason}); save one by `body.save_weights(...)`."
+            f"{weights} (model.options.weights of '{name}') does not fit {what} ({reason}); {mend}."
         ) from error

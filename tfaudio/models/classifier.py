@@ -9,6 +9,8 @@ from __future__ import annotations
 import keras
 
 from tfaudio.config import RunConfig
+from tfaudio.config.front_end import WAVEFORM
+from tfaudio.errors import TfaudioError
 from tfaudio.features.front_end import FrontEnd
 from tfaudio.features.normalization import Normalization
 from tfaudio.models import learnt
@@ -34,9 +36,16 @@ def build_classifier(
 
     Returns:
       Model from features [batch, frames, config.front_end.num_bins] (frames open) to logits [batch, num_classes].
+
+    Raises:
+      TfaudioError: as `build_model`, or if a model of waveforms is given other features.
     """
     masked = takes_mask(config) if masked is None else masked
     front_end = config.front_end
+    if config.model.name == "waveform_cnn" and front_end.feature != WAVEFORM:
+        raise TfaudioError(
+            f"Model 'waveform_cnn' hears the waveform, not '{front_end.feature}'; set front_end.feature to 'waveform'."
+        )
     shape = (None, front_end.num_learnt_bins)
     architecture = build_model(
         config.model, input_shape=shape, num_classes=num_classes, masked=masked, read_weights=read_weights

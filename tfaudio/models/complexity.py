@@ -16,6 +16,7 @@ from keras import layers
 from tfaudio.config import ModelConfig
 from tfaudio.models.backbone import PatchBackbone
 from tfaudio.models.layers import AttentionPooling, AutoPooling
+from tfaudio.models.mha_rnn import MiddleAttention
 from tfaudio.models.registry import MODELS, build_model
 
 Shape = tuple[int, ...]
@@ -156,6 +157,11 @@ def _attention_pooling(layer: Any, given: Shape, made: Shape) -> int:
     return frames * (channels * layer.units + layer.units + channels)
 
 
+def _middle_attention(layer: Any, given: Shape, made: Shape) -> int:
+    frames, channels = given
+    return layer.heads * (channels**2 + 2 * frames * channels)
+
+
 def _auto_pooling(layer: Any, given: Shape, made: Shape) -> int:
     return 2 * math.prod(given)
 
@@ -170,4 +176,5 @@ _MACS: dict[type, Callable[[Any, Shape, Shape], int]] = {
     layers.Bidirectional: _bidirectional,
     AttentionPooling: _attention_pooling,
     AutoPooling: _auto_pooling,
+    MiddleAttention: _middle_attention,
 }

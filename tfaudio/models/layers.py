@@ -89,24 +89,32 @@ def stride_mask(mask: Tensor | None, stride: int = 2) -> Tensor | None:
 
 
 def conv_unit(
-    x: Tensor, mask: Tensor | None, *, filters: int, kernel: int = 3, stride: int = 1, activation: str | None = "relu"
+    x: Tensor,
+    mask: Tensor | None,
+    *,
+    filters: int,
+    kernel: int | tuple[int, int] = 3,
+    stride: int | tuple[int, int] = 1,
+    activation: str | None = "relu",
 ) -> tuple[Tensor, Tensor | None]:
     """Convolution, batch normalisation and activation over [batch, frames, bins, channels].
 
-    Padding is explicit and the same on both sides: Keras' "same" shifts a strided convolution by a frame when the
-    input's length turns from odd to even, so that padding would change the result.
+    Kernel and stride are of both axes, or of frames and bins. Padding is explicit and the same on both sides: Keras'
+    "same" shifts a strided convolution by a frame when the input's length turns from odd to even, so that padding would
+    change the result.
     """
-    if stride > 1:
-        x = layers.ZeroPadding2D(kernel // 2)(x)
+    kernel, stride = ((size, size) if isinstance(size, int) else size for size in (kernel, stride))
+    if max(stride) > 1:
+        x = layers.ZeroPadding2D((kernel[0] // 2, kernel[1] // 2))(x)
     x = layers.Conv2D(
         filters,
         kernel,
         strides=stride,
-        padding="same" if stride == 1 else "valid",
+        padding="same" if max(stride) == 1 else "valid",
         use_bias=False,
         kernel_initializer="he_normal",
     )(x)
-    mask = stride_mask(mask, stride)
+    mask = stride_mask(mask, stride[0])
     return normalized(x, mask, activation), mask
 
 
@@ -254,9 +262,34 @@ class AutoPooling(layers.Layer):
         return (input_shape[0], input_shape[2])
 
 
+def squeeze_excite(x: Tensor, mask: Tensor | None, units: int, activation: str, gate: str) -> Tensor:
+    """Weighs the channels of [batch, frames, bins, channels] by what the whole clip holds of each.
+
+    Args:
+      x: zero where padded.
+      mask: [batch, frames], or None.
+      units: of the layer between.
+      activation: of that layer.
+      gate: activation of the weights, from 0 to 1.
+
+    Source: J. Hu et al., Squeeze-and-Excitation Networks (2017), https://arxiv.org/abs/1709.01507.
+    """
+    channels = x.shape[-1]
+    weights = masked_mean(ops.mean(x, axis=2), mask)
+    weights = layers.Dense(units, activation=activation, kernel_initializer="he_normal")(weights)
+    weights = layers.Dense(channels, activation=gate)(weights)
+    return x * layers.Reshape((1, 1, channels))(weights)
+
+
 def scaled(count: int, width: float) -> int:
     """Channels of a layer that has `count` of them at width 1."""
     return max(1, round(count * width))
+
+
+def in_eights(count: float) -> int:
+    """The nearest multiple of eight that is at least nine tenths of a number of channels, as MobileNets have them."""
+    nearest = max(8, int(count + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * count else nearest
 
 
 def check_options(name: str, *, dropout: Any, **counts: Any) -> None:
@@ -276,11 +309,11 @@ def check_share(name: str, **shares: Any) -> None:
             raise TfaudioError(f"model.options.{key} of '{name}' must be a number in [0, 1), not {value!r}.")
 
 
-def check_width(name: str, width: Any, *, lowest: float, highest: float) -> None:
-    """Raises TfaudioError for an option `width`, the factor of all channels, beyond its bounds."""
+def check_width(name: str, width: Any, *, lowest: float, highest: float, option: str = "width") -> None:
+    """Raises TfaudioError for an option `width`, the factor of all channels, or another factor, beyond its bounds."""
     if type(width) not in (int, float) or not lowest <= width <= highest:
         raise TfaudioError(
-            f"model.options.width of '{name}' must be a number from {lowest} to {highest}, not {width!r}."
+            f"model.options.{option} of '{name}' must be a number from {lowest} to {highest}, not {width!r}."
         )
 
 
@@ -291,11 +324,13 @@ def check_flag(name: str, **flags: Any) -> None:
             raise TfaudioError(f"model.options.{key} of '{name}' must be true or false, not {value!r}.")
 
 
-def check_choice(name: str, known: Sequence[str], **choices: Any) -> None:
-    """Raises TfaudioError for an option that is none of the known words."""
+def check_choice(name: str, known: Sequence[Any], **choices: Any) -> None:
+    """Raises TfaudioError for an option that is none of the known words or numbers."""
     for key, value in choices.items():
-        if value not in known:
-            raise TfaudioError(f"model.options.{key} of '{name}' must be one of {', '.join(known)}, not {value!r}.")
+        if isinstance(value, bool) or value not in known:
+            raise TfaudioError(
+                f"model.options.{key} of '{name}' must be one of {', '.join(map(str, known))}, not {value!r}."
+            )
 
 
 def check_filters(name: str, filters: Any) -> None:

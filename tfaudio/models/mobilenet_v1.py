@@ -21,7 +21,7 @@ from tfaudio.models.layers import (
 from tfaudio.models.registry import MODELS
 
 # Of each separable block: stride, channels at width 1.
-_BLOCKS = (
+BLOCKS = (
     *((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512)),
     *(((1, 512),) * 5),
     *((2, 1024), (1, 1024)),
@@ -63,7 +63,7 @@ def mobilenet_v1(
     inputs, x, mask = model_inputs(input_shape, masked=masked)
     x = layers.Reshape((-1, input_shape[1], 1))(x)
     x, mask = conv_unit(x, mask, filters=scaled(32, width), stride=2)
-    for stride, channels in _BLOCKS:
+    for stride, channels in BLOCKS:
         x = depthwise(x, (3, 3), stride=stride)
         mask = stride_mask(mask, stride)
         x, mask = conv_unit(normalized(x, mask), mask, filters=scaled(channels, width), kernel=1)

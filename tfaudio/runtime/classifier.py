@@ -31,12 +31,14 @@ class Prediction:
       end: seconds; of a recording's last window the end of the window, which may lie in the silence added.
       scores: float32 [classes].
       labels: of the scores.
+      unknown_below: the score below which the best label is not believed; None believes every one.
     """
 
     start: float
     end: float
     scores: Array
     labels: LabelMap
+    unknown_below: float | None = None
 
     def top(self, k: int = 1) -> list[tuple[str, float]]:
         """Returns the k best labels with their scores, best first; all of them if there are fewer."""
@@ -46,9 +48,10 @@ class Prediction:
         return [(self.labels[int(i)], float(self.scores[i])) for i in best]
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns start, end, label and score, rounded, ready for JSON."""
+        """Returns start, end, label and score, rounded, ready for JSON; "unknown" too where the model can tell."""
         label, score = self.top(1)[0]
-        return {"start": round(self.start, 3), "end": round(self.end, 3), "label": label, "score": round(score, 6)}
+        found = {"start": round(self.start, 3), "end": round(self.end, 3), "label": label, "score": round(score, 6)}
+        return found if self.unknown_below is None else {**found, "unknown": self.unknown}
 
     @property
     def label(self) -> str:
@@ -60,6 +63,11 @@ class Prediction:
         """Score of the best label."""
         return self.top(1)[0][1]
 
+    @property
+    def unknown(self) -> bool:
+        """Whether this is probably none of the labels."""
+        return self.unknown_below is not None and self.score < self.unknown_below
+
 
 def classify_windows(
     windows: Iterable[tuple[float, Array]],
@@ -68,6 +76,7 @@ def classify_windows(
     labels: LabelMap,
     sample_rate: int,
     batch_size: int = 1,
+    unknown_below: float | None = None,
 ) -> Iterator[Prediction]:
     """Scores windows as they come, so that a recording of any length takes bounded memory.
 
@@ -79,6 +88,7 @@ def classify_windows(
       labels: of the scores.
       sample_rate: Hz, of the windows.
       batch_size: windows scored at a time; they must then be of one length.
+      unknown_below: as of `Prediction`.
 
     Yields:
       One prediction a window.
@@ -97,7 +107,7 @@ def classify_windows(
                 "again with a lower learning rate (--learning_rate)."
             )
         for (start, window), row in zip(chunk, scores, strict=True):
-            yield Prediction(start, start + len(window) / sample_rate, row, labels)
+            yield Prediction(start, start + len(window) / sample_rate, row, labels, unknown_below)
 
 
 def average(predictions: Iterable[Prediction]) -> Prediction:
@@ -109,14 +119,16 @@ def average(predictions: Iterable[Prediction]) -> Prediction:
     total: npt.NDArray[np.float64] | None = None
     count, start, end = 0, 0.0, 0.0
     labels: LabelMap | None = None
+    unknown_below: float | None = None
     for prediction in predictions:
         if total is None or labels is None:
             total, labels, start = np.zeros(len(prediction.scores)), prediction.labels, prediction.start
         total += prediction.scores
+        unknown_below = prediction.unknown_below
         count, end = count + 1, max(end, prediction.end)
     if total is None or labels is None:
         raise TfaudioError("There is no window to average over.")
-    return Prediction(start, end, (total / count).astype(np.float32), labels)
+    return Prediction(start, end, (total / count).astype(np.float32), labels, unknown_below)
 
 
 class Classifier:
@@ -231,7 +243,13 @@ class Classifier:
     def windows(self, file: str | os.PathLike[str] | IO[bytes]) -> Iterator[Prediction]:
         """Yields one prediction a window while the recording is being read; for long ones."""
         windows = read_windows(file, sample_rate=self.sample_rate, clip=self.metadata.clip)
-        return classify_windows(windows, self.score_batch, labels=self.labels, sample_rate=self.sample_rate)
+        return classify_windows(
+            windows,
+            self.score_batch,
+            labels=self.labels,
+            sample_rate=self.sample_rate,
+            unknown_below=self.metadata.unknown_below,
+        )
 
     def score_batch(self, waveforms: Array) -> Array:
         """Scores windows one after the other: float32 [batch, num_samples] to [batch, classes]."""
