@@ -9,6 +9,7 @@ from tfaudio.models import (  # noqa: F401  (each files itself in the registry)
     crnn,
     dense,
     ds_cnn,
+    ensemble,
     kwt,
     mobilenet_v1,
     mobilenet_v2,
