@@ -50,7 +50,9 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "train": Command("tfaudio.cli.train", "train a classifier on labelled recordings, into a run folder"),
+    "pretrain": Command("tfaudio.cli.pretrain", "find weights to start from on recordings without labels"),
     "evaluate": Command("tfaudio.cli.evaluate", "score a run on its test recordings"),
+    "ensemble": Command("tfaudio.cli.ensemble", "average what several runs say, and score that"),
     "compare": Command("tfaudio.cli.compare", "test whether one run is better than another on the same recordings"),
     "robustness": Command("tfaudio.cli.robustness", "score a run on noisy, clipped, coded and echoing recordings"),
     "calibrate": Command("tfaudio.cli.calibrate", "make a run's scores as sure as they are right, and find thresholds"),
@@ -62,6 +64,7 @@ COMMANDS: dict[str, Command] = {
     "benchmark": Command("tfaudio.cli.benchmark", "measure what .tflite files take: time, memory, operators"),
     "info": Command("tfaudio.cli.info", "show what a run folder or a model file holds"),
     "models": Command("tfaudio.cli.models_table", "list the architectures: parameters, multiplications, papers"),
+    "recipes": Command("tfaudio.cli.recipes", "list the settings that are known to work, by task"),
     "datasets": Command("tfaudio.cli.datasets", "list, fetch or audit data sets"),
 }
 

@@ -13,7 +13,7 @@ from tfaudio.bundle import FORMAT_VERSION, SHARED_CONFIG, fold_folders, is_run_f
 from tfaudio.cli import UsageError
 from tfaudio.config import RunConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.recipes import recipe
+from tfaudio.recipes import RECIPES, recipe
 
 # Flags with a name of their own, and the setting that each stands for. No flag has a default: settings have.
 _SETTINGS = {
@@ -34,6 +34,9 @@ _SETTINGS = {
     "engine": "data.engine",
     "strict": "data.strict",
     "shuffle_labels": "training.shuffle_labels",
+    "teacher": "training.teacher",
+    "initial_weights": "training.initial_weights",
+    "initial_weights_saw_test": "training.initial_weights_saw_test",
 }
 
 
@@ -66,6 +69,19 @@ def define_settings(flag_values: flags.FlagValues) -> None:
         "training.",
     )
     kind(
+        flags.DEFINE_list,
+        "teacher",
+        "Runs, or cross-validations (then each fold learns from the teacher of that very fold), whose scores are "
+        "learnt beside the labels; several are averaged. They must have the front end and the split of this run.",
+    )
+    kind(flags.DEFINE_string, "initial_weights", "Folder of `tfaudio pretrain` whose weights to start from.")
+    kind(
+        flags.DEFINE_boolean,
+        "initial_weights_saw_test",
+        "Take them even where they were found on this run's test recordings, which it then no longer measures by.",
+    )
+    define_recipe(flag_values)
+    kind(
         flags.DEFINE_string,
         "config",
         "JSON file of settings, as a run folder's config.json. What neither it nor a flag sets comes from the recipe "
@@ -73,6 +89,16 @@ def define_settings(flag_values: flags.FlagValues) -> None:
         "--resume, from the run folder.",
     )
     define_set(flag_values, example="augment.mixup_alpha=0")
+
+
+def define_recipe(flag_values: flags.FlagValues) -> None:
+    """Defines --recipe, which names the settings to start from."""
+    flags.DEFINE_string(
+        "recipe",
+        None,
+        "Task whose settings to start from, in place of those of the data set; `tfaudio recipes` lists them.",
+        flag_values=flag_values,
+    )
 
 
 def define_set(flag_values: flags.FlagValues, *, example: str) -> None:
@@ -126,12 +152,13 @@ def settings_from(flag_values: flags.FlagValues) -> RunConfig:
     chosen |= assignments(flag_values)
     stored = _of_stopped_run(flag_values)
     if stored is not None:
-        config = stored.override(chosen)
+        named = RECIPES[flag_values.recipe].settings if flag_values.recipe else {}
+        config = stored.override({**named, **chosen})
     else:
         default = RunConfig()
         dataset = str(chosen.get("data.dataset", default.data.dataset))
         model = str(chosen.get("model.name", default.model.name))
-        config = default.override({**recipe(dataset, model), **chosen})
+        config = default.override({**recipe(dataset, model, name=flag_values.recipe), **chosen})
     return config
 
 

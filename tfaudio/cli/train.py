@@ -38,18 +38,7 @@ for each of them, and --resume trains those that are missing.
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the command's flags."""
     flags.DEFINE_string("output_dir", None, "Run folder to write.", flag_values=flag_values)
-    flags.DEFINE_enum(
-        "protocol",
-        None,
-        ["folds", "leave_one_group_out", "nested"],
-        "How test sets are found, where neither the data set nor --folds is to decide it. `folds`: each official fold "
-        "is tested by a model that was trained on the others. `leave_one_group_out`: each group (a speaker, a source) "
-        "likewise. `nested`: as `folds`, and among what --candidate gives is chosen without the test fold.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string(
-        "folds", None, "Official fold to test on, several (1,3), or `all` of them.", flag_values=flag_values
-    )
+    define_protocol(flag_values, ["folds", "leave_one_group_out", "nested"])
     flags.DEFINE_string(
         "seeds", None, "Train once a seed (0,1,2) and take the mean; --seed is for one.", flag_values=flag_values
     )
@@ -66,6 +55,23 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("overwrite", False, "Replace what stands in the run folder.", flag_values=flag_values)
     flags.DEFINE_boolean("tensorboard", False, "Write TensorBoard files into the run folder.", flag_values=flag_values)
     flags.mark_flag_as_required("output_dir", flag_values)
+
+
+def define_protocol(flag_values: flags.FlagValues, protocols: list[str]) -> None:
+    """Defines --protocol, with those to choose among, and --folds."""
+    nested = " `nested`: as `folds`, and among what --candidate gives is chosen without the test fold."
+    flags.DEFINE_enum(
+        "protocol",
+        None,
+        protocols,
+        "How test sets are found, where neither the data set nor --folds is to decide it. `folds`: each official fold "
+        "is tested by a model that was trained on the others. `leave_one_group_out`: each group (a speaker, a source) "
+        f"likewise.{nested if 'nested' in protocols else ''}",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "folds", None, "Official fold to test on, several (1,3), or `all` of them.", flag_values=flag_values
+    )
 
 
 def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
@@ -89,7 +95,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     spec = read_dataset(config.data)
     by_group = flag_values.protocol == "leave_one_group_out"
-    folds = _folds(flag_values, spec.folds)
+    folds = official_folds(flag_values, spec.folds)
     runs = plan_runs(config, spec, folds=folds, by_group=by_group, seeds=seeds, nested=bool(candidates))
     # Several seeds of a fold share one choice, made with the first of them.
     tried = {run.fold: plan_candidates(run, candidates, spec) for run in reversed(runs)} if candidates else {}
@@ -99,12 +105,17 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     load_tensorflow()
     from tfaudio.data.labelled import read_labelled_data, split_of
+    from tfaudio.training.distillation import find_teachers
+    from tfaudio.training.pretrained import find_pretrained
     from tfaudio.training.trainer import check_settings
 
     for run in next(iter(tried.values()), runs[:1]):
         check_settings(run.config, len(spec.labels))  # a mistake is found before hours of decoding
     for run in (*(runs[:1] if by_group else runs), *(run for of_fold in tried.values() for run in of_fold)):
-        split_of(run.config, spec)  # an unknown fold is found now, not after the folds before it
+        # An unknown fold, or one that no teacher fits, is found now, not after the folds before it.
+        split = split_of(run.config, spec)
+        find_teachers(run.config, spec, split)
+        find_pretrained(run.config, split)
     if (count := len(runs) + sum(map(len, tried.values()))) > 1:
         print(f"{count} runs to train or to find trained", file=sys.stderr)
     make_writable_folder(output_dir)
@@ -138,7 +149,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     write_json(output_dir / RESULT, record)
     if flag_values.json:
         write_json(flag_values.json, record)
-    print(_summary_line(record))
+    print(summary_line(record))
     print(f"run folder: {output_dir}")
     return 0
 
@@ -189,7 +200,7 @@ def _record(
         "accuracy_per_fold": summary["accuracy_per_fold"],
         "accuracy_per_seed": summary["accuracy_per_seed"],
         "standard_deviation_over_seeds": summary["standard_deviation_over_seeds"],
-        "chosen_epoch": "lowest validation loss" if validated else "last",
+        "chosen_epoch": _chosen_epoch(config, validated=validated),
         "chosen_settings": "none by this command: they were given",
     }
     if choices:
@@ -214,23 +225,38 @@ def _record(
     )
 
 
+def _chosen_epoch(config: RunConfig, *, validated: bool) -> str:
+    if averaged := config.training.averaged_epochs:
+        return f"mean of the weights of the last {averaged}"
+    return "lowest validation loss" if validated else "last"
+
+
 def _check_flags(flag_values: flags.FlagValues) -> None:
     """Refuses flags that contradict each other."""
     nested = flag_values.protocol == "nested"
-    if flag_values.resume and flag_values.overwrite:
-        raise UsageError("--resume and --overwrite exclude each other.")
+    check_protocol_flags(flag_values)
     if flag_values.seeds is not None and flag_values.seed is not None:
         raise UsageError("--seeds and --seed exclude each other.")
-    if flag_values.protocol == "leave_one_group_out" and flag_values.folds is not None:
-        raise UsageError("--protocol=leave_one_group_out tests on groups, so --folds has no place beside it.")
     if nested and len(flag_values.candidate) < 2:
         raise UsageError("--protocol=nested chooses among settings: give --candidate at least twice.")
     if flag_values.candidate and not nested:
         raise UsageError("--candidate needs --protocol=nested, which alone chooses without the test fold.")
 
 
-def _folds(flag_values: flags.FlagValues, known: tuple[int, ...]) -> list[int]:
-    """The official folds to test on; none where something else makes the test set."""
+def check_protocol_flags(flag_values: flags.FlagValues) -> None:
+    """Raises UsageError if flags that say what to train, and whether to go on with it, contradict each other."""
+    if flag_values.resume and flag_values.overwrite:
+        raise UsageError("--resume and --overwrite exclude each other.")
+    if flag_values.protocol == "leave_one_group_out" and flag_values.folds is not None:
+        raise UsageError("--protocol=leave_one_group_out tests on groups, so --folds has no place beside it.")
+
+
+def official_folds(flag_values: flags.FlagValues, known: tuple[int, ...]) -> list[int]:
+    """Returns the official folds to test on that --folds and --protocol ask for; none where they make no test set.
+
+    Raises:
+      TfaudioError: if they ask for folds, and the data set has none.
+    """
     text = flag_values.folds
     if text is None and flag_values.protocol in ("folds", "nested"):
         text = "all"
@@ -264,7 +290,8 @@ def _choice_line(choice: Choice, candidates: list[str]) -> str:
     return f"fold {choice.fold}: chosen on fold {choice.chosen_on}: {taken} (of {tried})\n"
 
 
-def _summary_line(record: dict[str, Any]) -> str:
+def summary_line(record: dict[str, Any]) -> str:
+    """Says a result in a line: accuracy, interval, and what it varies by."""
     low, high = record["interval"]
     clips = record["num_clips"]
     text = f"accuracy {record['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%} over {clips} recordings"

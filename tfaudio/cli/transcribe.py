@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
-from tfaudio.cli.settings import assignments, define_set
+from tfaudio.cli.settings import assignments, define_recipe, define_set
 from tfaudio.errors import TfaudioError
 from tfaudio.files import check_can_write, refuse_existing_folder, write_json
 from tfaudio.recipes import recipe
@@ -50,6 +50,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     )  # fmt: skip
     flags.DEFINE_string("json", None, "Write the result of training here too.", flag_values=flag_values)
     flags.DEFINE_boolean("overwrite", False, "Replace what stands.", flag_values=flag_values)
+    define_recipe(flag_values)
     define_set(flag_values, example="strings.longest=8")
 
 
@@ -143,7 +144,8 @@ def _settings(flag_values: flags.FlagValues) -> tuple[RunConfig, dict[str, Any]]
             chosen[f"training.{name}"] = flag_values[name].value
     chosen |= assignments(flag_values)
     strings = {key.removeprefix("strings."): chosen.pop(key) for key in list(chosen) if key.startswith("strings.")}
-    return RunConfig().override({**recipe(flag_values.dataset, "ctc"), "model.name": "ctc", **chosen}), strings
+    settings = recipe(flag_values.dataset, "ctc", name=flag_values.recipe)
+    return RunConfig().override({**settings, "model.name": "ctc", **chosen}), strings
 
 
 def _table(errors: dict[str, Any]) -> str:

@@ -104,6 +104,18 @@ class TrainingConfig(Config):
       seed: every random choice follows from it.
       shuffle_labels: a control: recordings keep their sounds and get each other's labels, so that what is learnt must
         be worth no more than a guess on the test recordings.
+      swa_fraction: share of the epochs, the last ones, in which the rate is held and after each of which the weights
+        enter a mean, which is kept (stochastic weight averaging); 0 keeps no mean. It takes the place of the choice of
+        an epoch by validation loss.
+      swa_rate: the rate that is held, as a share of learning_rate.
+      initial_weights: folder that `tfaudio pretrain` wrote, or one of several folds, whose weights to start from.
+      initial_weights_saw_test: take them even where they were found on this run's test recordings; the result is then
+        no measure of unknown recordings.
+      teacher: run folders, or folders of cross-validations, of the same front end and trained on the same recordings;
+        what they say of each augmented example is learnt beside its label.
+      distillation_weight: the teacher's share of the loss.
+      distillation_temperature: by which logits are divided before teacher and student are compared; above 1, what the
+        teacher holds for unlikely counts for more.
     """
 
     section: ClassVar[str] = "training"
@@ -120,16 +132,55 @@ class TrainingConfig(Config):
     mixed_precision: bool = False
     seed: int = 0
     shuffle_labels: bool = False
+    swa_fraction: float = 0.0
+    swa_rate: float = 0.2
+    initial_weights: str | None = None
+    initial_weights_saw_test: bool = False
+    teacher: tuple[str, ...] = ()
+    distillation_weight: float = 0.7
+    distillation_temperature: float = 2.0
+
+    @property
+    def averaged_epochs(self) -> int:
+        """How many epochs, the last ones, the weights are averaged over."""
+        return max(1, round(self.swa_fraction * self.epochs)) if self.swa_fraction else 0
 
     def check(self) -> None:
         check_range("training.epochs", self.epochs, 1, _MOST_STEPS)
         check_range("training.batch_size", self.batch_size, 1, _MOST_EXAMPLES)
         check(0 < self.learning_rate <= 100, f"training.learning_rate must be in (0, 100], not {self.learning_rate}.")
-        for name in ("warmup_fraction", "label_smoothing"):
+        for name in ("warmup_fraction", "label_smoothing", "swa_fraction"):
             check(0 <= getattr(self, name) < 1, f"training.{name} must be in [0, 1), not {getattr(self, name)}.")
         check_range("training.weight_decay", self.weight_decay, 0, 100)
         check_range("training.early_stopping_patience", self.early_stopping_patience, 0, _MOST_STEPS)
         check_range("training.seed", self.seed, 0, _MOST_SEEDS - 1)
+        self._check_averaging()
+        self._check_distillation()
+
+    def _check_averaging(self) -> None:
+        check(0 < self.swa_rate <= 1, f"training.swa_rate must be in (0, 1], not {self.swa_rate}.")
+        check(
+            self.warmup_fraction + self.swa_fraction < 1,
+            f"training.warmup_fraction {self.warmup_fraction} and training.swa_fraction {self.swa_fraction} leave no "
+            "epoch between them; lower one.",
+        )
+        check(
+            not (self.swa_fraction and self.early_stopping_patience),
+            "training.early_stopping_patience and training.swa_fraction exclude each other: a mean of the last epochs "
+            "needs all of them; set one to 0.",
+        )
+
+    def _check_distillation(self) -> None:
+        check(
+            0 < self.distillation_weight <= 1,
+            f"training.distillation_weight must be in (0, 1], not {self.distillation_weight}.",
+        )
+        check_range("training.distillation_temperature", self.distillation_temperature, 0.1, 100)
+        check(
+            not (self.teacher and self.shuffle_labels),
+            "training.shuffle_labels is a control, which a teacher who knows the true labels would spoil; leave "
+            "training.teacher (--teacher) out.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,6 +120,47 @@ class Pipeline:
         epochs = epochs.apply(tf.data.experimental.assert_cardinality(cardinality))
         return untuned(epochs).prefetch(4)  # the next batches are made while a step computes
 
+    def pairs(self, indices: np.ndarray, *, num_samples: int, first_epoch: int = 0) -> tf.data.Dataset:
+        """Returns all remaining epochs of two views of each recording: cut anywhere and augmented, each by itself.
+
+        Args:
+          indices: of the recordings.
+          num_samples: length of a view, at most that of a window.
+          first_epoch: number of the epoch to begin with.
+
+        Returns:
+          features float32 [2 * batch, frames, bins], of which rows 2 i and 2 i + 1 are of one recording, and zeros
+          float32 [2 * batch], since a loss takes targets.
+        """
+        training, batch = self.config.training, self.batch_size(len(indices))
+        order = tf.constant(indices, tf.int64)
+        augmentation = waveform_augmentation(self.config)
+
+        def view(index: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+            waveform, *_ = self._training_example(index, seed, augmentation)
+            start = random_start(tf.shape(waveform)[0], num_samples, fold_in(seed, index))
+            return fix_length(waveform, num_samples, short=self.config.clip.short, start=start)
+
+        def epoch(number: tf.Tensor) -> tf.data.Dataset:
+            epoch_seed = tf.stack([tf.cast(training.seed, tf.int64), number])
+            seeds = split_seed(epoch_seed, 2)
+            dataset = tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(order, epoch_seed))
+            dataset = dataset.map(
+                lambda index: tf.stack([view(index, seed) for seed in seeds]), num_parallel_calls=self._calls
+            )
+            return (
+                dataset.batch(batch, drop_remainder=True)
+                .enumerate()
+                .map(
+                    lambda step, views: self._pair_batch(views, fold_in(epoch_seed, step)),
+                    num_parallel_calls=self._calls,
+                )
+            )
+
+        epochs = tf.data.Dataset.range(first_epoch, training.epochs).flat_map(epoch)
+        cardinality = max(0, training.epochs - first_epoch) * self.steps_per_epoch(len(indices))
+        return untuned(epochs.apply(tf.data.experimental.assert_cardinality(cardinality))).prefetch(4)
+
     def evaluation(self, indices: np.ndarray, *, with_targets: bool = False) -> tf.data.Dataset:
         """Returns the given clips in order, not augmented, whole: every clip gives all its windows.
 
@@ -240,6 +281,12 @@ class Pipeline:
         if class_weights is None:
             return inputs, targets
         return inputs, targets, tf.linalg.matvec(targets, class_weights)
+
+    def _pair_batch(self, views: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        change_seed, mask_seed = split_seed(seed, 2)
+        features = self._features(tf.reshape(views, [-1, views.shape[-1]]))
+        features = change_features(features, None, self._augment, change_seed)
+        return spec_augment(features, self._augment, mask_seed), tf.zeros(tf.shape(features)[:1])
 
 
 @functools.cache

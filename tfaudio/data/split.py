@@ -36,6 +36,11 @@ class Split:
     test: tuple[Clip, ...]
     rule: str
 
+    def names(self, spec: DatasetSpec) -> dict[str, list[str]]:
+        """Returns the relative paths of each part's clips: what a run folder keeps of its split."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {part: [spec.relative_path(clip) for clip in clips] for part, clips in parts.items()}
+
 
 def hash_fraction(group: str, salt: str = "") -> float:
     """Maps a name to a number in [0, 1), evenly, and the same on every machine.

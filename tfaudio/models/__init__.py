@@ -11,6 +11,7 @@ from tfaudio.models import (  # noqa: F401  (each files itself in the registry)
     dense,
     ds_cnn,
     efficientnet,
+    ensemble,
     kwt,
     mha_rnn,
     mobilenet_v1,

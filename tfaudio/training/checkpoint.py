@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfaudio import bundle
@@ -22,21 +23,28 @@ class RunKeeper(keras.callbacks.Callback):
     Args:
       run_dir: the run folder.
       patience: epochs without a better validation loss before stopping; 0 never stops.
+      average_from: finished epochs from which on the weights after each further one enter a mean; None keeps none.
     """
 
-    def __init__(self, run_dir: Path, *, patience: int = 0) -> None:
+    def __init__(self, run_dir: Path, *, patience: int = 0, average_from: int | None = None) -> None:
         super().__init__()
         self.run_dir = run_dir
         self.patience = patience
+        self.average_from = average_from
         self.history: list[dict[str, float]] = []
         self._finished_epochs = tf.Variable(0, dtype=tf.int64)
         self._best = tf.Variable(math.inf, dtype=tf.float64)
         self._waited = tf.Variable(0, dtype=tf.int64)
+        self._average: list[tf.Variable] = []
         self._manager: tf.train.CheckpointManager | None = None
 
     @property
     def best_weights(self) -> Path:
         return self.run_dir / bundle.CHECKPOINTS / "best.weights.h5"
+
+    def averaged_weights(self) -> list[np.ndarray]:
+        """Returns the mean of the weights so far, in the order of the model's."""
+        return [mean.numpy() for mean in self._average]
 
     def attach(self, model: keras.Model, *, resume: bool) -> int:
         """Starts keeping a compiled model; with `resume`, first brings back the state of the last whole epoch.
@@ -47,6 +55,10 @@ class RunKeeper(keras.callbacks.Callback):
         model.optimizer.build(model.trainable_variables)
         # Keras leaves the state of dropout's seeds out of model.weights; without it a resumed run draws other masks.
         seeds = [v.value for v in model.non_trainable_variables if v.path.endswith("seed_generator_state")]
+        averaged: dict[str, Any] = {}
+        if self.average_from is not None:
+            self._average = [tf.Variable(weight) for weight in model.get_weights()]
+            averaged = {"average": self._average}
         checkpoint = tf.train.Checkpoint(
             model=model,
             optimizer=model.optimizer,
@@ -54,6 +66,7 @@ class RunKeeper(keras.callbacks.Callback):
             finished_epochs=self._finished_epochs,
             best=self._best,
             waited=self._waited,
+            **averaged,
         )
         folder = str(self.run_dir / bundle.CHECKPOINTS)
         self._manager = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=2)
@@ -81,6 +94,10 @@ class RunKeeper(keras.callbacks.Callback):
                 bundle.write_weights(self.best_weights, self.model)
             else:
                 self._waited.assign_add(1)
+        if self.average_from is not None and epoch >= self.average_from:
+            for mean, weight in zip(self._average, self.model.get_weights(), strict=True):
+                before = mean.numpy()
+                mean.assign(before + (weight - before) / (epoch + 1 - self.average_from))
         self._finished_epochs.assign(epoch + 1)
         assert self._manager is not None
         self._manager.save(checkpoint_number=epoch + 1)

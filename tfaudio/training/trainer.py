@@ -24,8 +24,11 @@ from tfaudio.errors import TfaudioError
 from tfaudio.features.family import check_features
 from tfaudio.files import make_writable_folder, refuse_existing, write_json
 from tfaudio.models.classifier import build_classifier, takes_mask
+from tfaudio.training.averaging import averaged_classifier
 from tfaudio.training.checkpoint import RunKeeper
+from tfaudio.training.distillation import find_teachers, load_teachers, taught
 from tfaudio.training.optimizer import make_optimizer
+from tfaudio.training.pretrained import find_pretrained, load_pretrained
 from tfaudio.training.strategy import check_batch, make_strategy, precision_policy
 
 
@@ -42,7 +45,8 @@ def train(
 ) -> Bundle:
     """Trains a classifier and writes its run folder.
 
-    Without validation examples the last epoch's weights are kept; with them, those of the lowest validation loss.
+    Without validation examples the last epoch's weights are kept; with them, those of the lowest validation loss; with
+    training.swa_fraction, in both cases, the mean of the last epochs' weights.
     Test recordings are not looked at.
 
     Args:
@@ -77,6 +81,8 @@ def train(
     if config.training.shuffle_labels:
         targets = shuffled_labels(targets, (chosen, validation), config.training.seed)
     strategy = check_settings(config, len(labels))
+    teachers = find_teachers(config, data.spec, split)
+    pretrained = find_pretrained(config, split)
     _report(log, data, split, targets[chosen])
     if not resume:
         bundle.clear(run_dir)
@@ -97,6 +103,10 @@ def train(
         steps = pipeline.steps_per_epoch(len(chosen))
         with strategy.scope():
             classifier = build_classifier(config, len(labels), masked=takes_mask(config))
+            if pretrained is not None:
+                load_pretrained(pretrained, classifier)
+            if teachers:  # after the student, who draws the weights to start from that it would draw by itself
+                classifier = taught(classifier, load_teachers(teachers, labels), config.training)
             classifier.compile(
                 optimizer=make_optimizer(config.training, total_steps=steps * config.training.epochs),
                 loss=keras.losses.CategoricalCrossentropy(
@@ -104,7 +114,9 @@ def train(
                 ),
                 metrics=["accuracy"],
             )
-        keeper = RunKeeper(run_dir, patience=config.training.early_stopping_patience)
+        averaged = config.training.averaged_epochs
+        average_from = config.training.epochs - averaged if averaged else None
+        keeper = RunKeeper(run_dir, patience=config.training.early_stopping_patience, average_from=average_from)
         with strategy.scope():  # the optimiser's variables are made here
             first_epoch = keeper.attach(classifier, resume=resume)
         if first_epoch < config.training.epochs and not keeper.should_stop():
@@ -128,6 +140,9 @@ def train(
     finally:
         bar.close()
         keras.config.set_dtype_policy("float32")
+    if averaged:
+        last = pipeline.training(chosen, first_epoch=config.training.epochs - 1)
+        classifier = averaged_classifier(config, len(labels), keeper.averaged_weights(), last)
     bundle.write_model(run_dir, labels, normalization, classifier)
     return bundle.load_bundle(run_dir)  # what is returned is what is on disk, in full precision
 
@@ -229,9 +244,6 @@ def _check_same_data(run_dir: Path, spec: DatasetSpec) -> None:
 
 
 def _write_split(run_dir: Path, data: LabelledData, split: Split) -> None:
-    def names(clips: tuple[Clip, ...]) -> list[str]:
-        return [data.spec.relative_path(clip) for clip in clips]
-
     bundle.write_csv(
         run_dir / bundle.SKIPPED, ["path", "reason"], [[s.path, s.reason] for s in data.recordings.skipped]
     )
@@ -241,9 +253,7 @@ def _write_split(run_dir: Path, data: LabelledData, split: Split) -> None:
             "dataset": data.spec.name,
             "fingerprint": data.spec.fingerprint(),
             "rule": split.rule,
-            "train": names(split.train),
-            "validation": names(split.validation),
-            "test": names(split.test),
+            **split.names(data.spec),
         },
     )
 

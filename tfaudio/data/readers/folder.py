@@ -6,10 +6,42 @@ import os
 from pathlib import Path
 
 from tfaudio.data.readers.walk import files_below, visible
-from tfaudio.data.spec import AUDIO_EXTENSIONS, Clip, DatasetSpec, Skipped, composed, usable_spec, why_not_audio
+from tfaudio.data.spec import (
+    AUDIO_EXTENSIONS,
+    Clip,
+    DatasetSpec,
+    Skipped,
+    composed,
+    usable_spec,
+    why_not_audio,
+    why_unusable,
+)
 from tfaudio.errors import TfaudioError
 
 _SPLIT_NAMES = frozenset(("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"))
+
+
+def unlabelled_clips(root: Path, skipped: list[Skipped]) -> tuple[Clip, ...]:
+    """Returns every recording of a folder and of the folders in it, sorted; their label is empty.
+
+    Args:
+      root: to search.
+      skipped: takes what cannot be used.
+
+    Raises:
+      TfaudioError: if there is no such folder, or no recording in it.
+    """
+    if not root.is_dir():
+        raise TfaudioError(f"{root} is not a folder; name one with recordings by data.data_dir (--data_dir).")
+    clips = []
+    for path in files_below(root, skipped):
+        if reason := why_not_audio(path) or why_unusable(str(path)):
+            skipped.append(Skipped(str(path), reason))
+        else:
+            clips.append(Clip(str(path), ""))
+    if not clips:
+        raise TfaudioError(f"{root} holds no usable recordings; check data.data_dir (--data_dir).")
+    return tuple(clips)
 
 
 def read_folder(root: Path) -> DatasetSpec:

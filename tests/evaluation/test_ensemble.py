@@ -1,0 +1,161 @@
+"""The mean of runs: which may be averaged, what comes out, and that one model of them says the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tfaudio import bundle
+from tfaudio.bundle import load_bundle, read_config, write_config
+from tfaudio.cli.main import main
+from tfaudio.data.labelled import read_labelled_data
+from tfaudio.errors import TfaudioError
+from tfaudio.evaluation.compare import read_predictions
+from tfaudio.evaluation.ensemble import evaluate_ensemble, group_members, joined, why_apart
+from tfaudio.evaluation.evaluate import evaluate
+from tfaudio.models.classifier import with_scores
+from tfaudio.training.trainer import train
+
+# Two classifiers that differ in all that may differ where one model is to hold both.
+_OTHER = {"model.name": "dense", "model.options": {}, "training.seed": 1, "training.learning_rate": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def config(small_config):
+    return small_config.override({"training.epochs": 1})
+
+
+@pytest.fixture(scope="module")
+def data(config):
+    return read_labelled_data(config, progress=False)
+
+
+@pytest.fixture(scope="module")
+def runs(config, data, tmp_path_factory):
+    """Cross-validations of two folds by each of two architectures."""
+    root = tmp_path_factory.mktemp("runs")
+    for name, settings in (("cnn", {}), ("dense", _OTHER)):
+        for fold in (1, 2):
+            of_fold = config.override({**settings, "data.test_fold": fold})
+            run = train(of_fold, root / name / f"fold_{fold}", data=data, progress=False, log=lambda line: None)
+            evaluate(run, data=data).write_predictions(run.path / bundle.PREDICTIONS, run)
+    return root
+
+
+def _scores(run, data):
+    return evaluate(load_bundle(run), data=data).scores.astype(np.float64)
+
+
+def test_the_mean_of_scores_is_taken_fold_by_fold(runs, data):
+    groups = group_members([runs / "cnn", runs / "dense"])
+    assert [(g.fold, g.folder, [run.parent.name for run in g.runs]) for g in groups] == [
+        ("1", "fold_1", ["cnn", "dense"]),
+        ("2", "fold_2", ["cnn", "dense"]),
+    ]
+    for group in groups:
+        found = evaluate_ensemble([load_bundle(run) for run in group.runs], progress=False)
+        expected = (_scores(group.runs[0], data) + _scores(group.runs[1], data)) / 2
+        np.testing.assert_allclose(found.scores, expected, atol=1e-6)
+        assert found.metrics.accuracy == pytest.approx(np.mean(expected.argmax(axis=1) == found.targets))
+        assert {clip.fold for clip in found.clips} == {int(group.fold)}
+
+
+def test_one_model_of_all_members_has_the_mean_of_their_scores(runs, tmp_path):
+    members = [load_bundle(runs / name / "fold_1") for name in ("cnn", "dense")]
+    assert why_apart(members) is None
+    config, classifier = joined(members)
+    features = np.random.default_rng(0).normal(size=(3, 30, 32)).astype(np.float32)
+    scores = [with_scores(member.classifier)(features).numpy().astype(np.float64) for member in members]
+    np.testing.assert_allclose(with_scores(classifier)(features), np.mean(scores, axis=0), atol=1e-6)
+    # One score of all but zero, as of a member that is sure, must not turn into a logarithm of nothing.
+    assert np.isfinite(classifier(1e4 * features).numpy()).all()
+    assert config.model.options["members"] == [
+        {"name": "cnn", "options": {"filters": [8, 16]}},
+        {"name": "dense", "options": {}},
+    ]
+
+
+def test_the_command_writes_runs_that_others_take(runs, data, tmp_path, capsys):
+    out = tmp_path / "both"
+    arguments = ["ensemble", str(runs / "cnn"), str(runs / "dense"), f"--output_dir={out}"]
+    assert main(arguments) == 0
+    result = json.loads((out / "result.json").read_text())
+    expected = []
+    for fold in (1, 2):
+        scores = np.mean([_scores(runs / name / f"fold_{fold}", data) for name in ("cnn", "dense")], axis=0)
+        reread = evaluate(out / f"fold_{fold}", progress=False)
+        np.testing.assert_allclose(reread.scores, scores, atol=1e-6)
+        expected += list(scores.argmax(axis=1) == reread.targets)
+    assert result["accuracy"] == pytest.approx(np.mean(expected))
+    assert (result["protocol"], result["num_clips"], result["seeds"]) == ("folds", 40, [0, 1])
+    assert result["model"] == "cnn+dense"
+    low, high = result["interval"]
+    assert low <= result["accuracy"] <= high
+    by_fold = read_predictions(out)
+    shutil.copy(out / "predictions.csv", tmp_path / "predictions.csv")
+    assert read_predictions(tmp_path / "predictions.csv") == by_fold
+    assert np.mean([p.correct for p in by_fold.values()]) == pytest.approx(result["accuracy"])
+    assert main(["compare", str(runs / "cnn"), str(out)]) == 0
+    assert "recordings" in capsys.readouterr().out
+    assert main(arguments) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
+    assert main([*arguments[:3], f"--output_dir={runs}", "--overwrite"]) == 2
+    assert (runs / "cnn" / "fold_1" / bundle.WEIGHTS).is_file()
+
+
+def test_a_joined_run_is_calibrated_as_any_other(runs, tmp_path):
+    members = [load_bundle(runs / name / "fold_1") for name in ("cnn", "dense")]
+    config, classifier = joined(members)
+    write_config(tmp_path, config)
+    bundle.write_model(tmp_path, members[0].labels, members[0].normalization, classifier)
+    features = np.random.default_rng(0).normal(size=(2, 30, 32)).astype(np.float32)
+    plain = load_bundle(tmp_path).classifier(features).numpy()
+    (tmp_path / bundle.CALIBRATION).write_text('{"temperature": 2.0, "thresholds": {}}')
+    np.testing.assert_allclose(load_bundle(tmp_path).classifier(features), plain / 2, rtol=1e-5)
+
+
+def test_members_of_another_front_end_leave_predictions_alone(runs, config, data, tmp_path, capsys):
+    other = config.override({"front_end.num_mel_bins": 24})
+    train(other, tmp_path / "coarse", data=data, progress=False, log=lambda line: None)
+    out = tmp_path / "out"
+    assert main(["ensemble", str(runs / "cnn" / "fold_1"), str(tmp_path / "coarse"), f"--output_dir={out}"]) == 0
+    assert "another front end or clip" in capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == ["predictions.csv", "result.json"]
+    expected = (_scores(runs / "cnn" / "fold_1", data) + _scores(tmp_path / "coarse", data)) / 2
+    right = expected.argmax(axis=1) == evaluate(runs / "cnn" / "fold_1", progress=False).targets
+    assert json.loads((out / "result.json").read_text())["accuracy"] == pytest.approx(right.mean())
+    assert [p.correct for p in read_predictions(out).values()] == right.tolist()
+
+
+def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):
+    with pytest.raises(TfaudioError, match="at least two runs"):
+        group_members([runs / "cnn" / "fold_1"])
+    with pytest.raises(TfaudioError, match=r"'2' has 1 .* and '1' 2"):
+        group_members([runs / "cnn", runs / "dense" / "fold_1"])
+    with pytest.raises(TfaudioError, match="given twice"):
+        group_members([runs / "cnn", runs / "cnn"])
+    with pytest.raises(TfaudioError, match="no run folder"):
+        group_members([runs / "cnn", tmp_path / "none"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [("test", "other recordings"), ("fingerprint", "other recordings"), ("control", "control")],
+)
+def test_a_run_that_may_know_the_test_recordings_is_refused(runs, tmp_path, change, message):
+    copy = tmp_path / "copy"
+    shutil.copytree(runs / "dense" / "fold_1", copy)
+    split = json.loads((copy / "split.json").read_text())
+    if change == "test":
+        split["test"], split["train"] = split["test"][1:], [*split["train"], split["test"][0]]
+    elif change == "fingerprint":
+        split["fingerprint"] = "0"
+    else:
+        write_config(copy, read_config(copy).override({"training.shuffle_labels": True}))
+    (copy / "split.json").write_text(json.dumps(split))
+    with pytest.raises(TfaudioError, match=message):
+        group_members([runs / "cnn" / "fold_1", copy])

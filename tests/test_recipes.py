@@ -1,0 +1,99 @@
+"""Recipes: settings that fit, commands that parse, figures that a stored result backs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+from absl import flags
+
+from tfaudio.cli import transcribe
+from tfaudio.cli.main import COMMANDS, _parse, main
+from tfaudio.cli.settings import settings_from
+from tfaudio.config import RunConfig
+from tfaudio.data.catalog import DATASETS
+from tfaudio.errors import TfaudioError
+from tfaudio.models import MODELS
+from tfaudio.recipes import NOT_MEASURED, RECIPES, recipe
+
+
+def _parsed(command: str) -> tuple[str, flags.FlagValues]:
+    _, name, *arguments = shlex.split(command)
+    flag_values = flags.FlagValues()
+    COMMANDS[name].load().define_flags(flag_values)
+    assert _parse(f"tfaudio {name}", flag_values, arguments) == []
+    return name, flag_values
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_fits_the_settings_and_its_command_takes_it(name):
+    found = RECIPES[name]
+    for model in MODELS:
+        RunConfig().override(recipe("folder", model, name=name))
+    assert set(found.datasets) <= set(DATASETS)
+    command, flag_values = _parsed(found.command)
+    config = settings_from(flag_values) if command == "train" else transcribe._settings(flag_values)[0]
+    expected = RunConfig().override(found.settings)
+    for section in ("front_end", "clip", "augment", "training"):
+        assert getattr(config, section) == getattr(expected, section), section
+
+
+def test_no_data_set_takes_two_recipes():
+    taken = [dataset for name in RECIPES for dataset in RECIPES[name].datasets]
+    assert len(taken) == len(set(taken))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_figure_has_its_result(name, repository):
+    found = RECIPES[name]
+    if not found.result:
+        assert found.minutes is None
+        assert NOT_MEASURED in found.accuracy
+        return
+    result = json.loads((repository / "tools" / "benchmark" / "results" / f"{found.result}.json").read_text())
+    figure = result["accuracy"] if "accuracy" in result else result["word_error_rate"]["beam"]
+    assert found.accuracy.startswith(f"{100 * figure:.1f} % ")
+    assert found.minutes == round(result["duration_seconds"] / 60)
+    # The stored figure is of these very settings, as far as they were known then, and of that command.
+    stored = RunConfig().override({f"{s}.{k}": v for s, values in result["config"].items() for k, v in values.items()})
+    ours = RunConfig().override(found.settings)
+    assert (stored.front_end, stored.clip, stored.augment) == (ours.front_end, ours.clip, ours.augment)
+    flags_of_result = set(re.findall(r"--(?:dataset|model|test_speakers|protocol)=\S+", result["command"]))
+    assert set(re.findall(r"--(?:dataset|model|test_speakers|protocol)=\S+", found.command)) == flags_of_result
+
+
+def test_the_defaults_of_data_sets_are_those_that_stored_figures_were_reached_with():
+    environmental = {
+        "clip.seconds": 5.0, "augment.time_shift": 0.5, "augment.frequency_mask_fraction": 0.2,
+        "augment.mixup_alpha": 1.0, "training.weight_decay": 0.3, "training.epochs": 150,
+    }  # fmt: skip
+    assert recipe("esc10", "cnn") == recipe("esc50", "cnn") == environmental
+    assert recipe("esc10", "attention") == {
+        **environmental, "training.learning_rate": 1e-3, "training.weight_decay": 0.05
+    }  # fmt: skip
+    assert recipe("fsdd", "cnn") == RECIPES["spoken_words"].settings
+    assert recipe("synthetic", "cnn")["training.epochs"] == 20
+    assert recipe("folder", "cnn") == recipe("speech_commands_v2", "cnn") == {}
+
+
+def test_a_recipe_is_chosen_by_name():
+    _, flag_values = _parsed("tfaudio train --dataset=fsdd --output_dir=out --recipe=new_speakers --epochs=3")
+    config = settings_from(flag_values)
+    assert (config.augment.speed.probability, config.front_end.sample_rate, config.training.epochs) == (0.7, 8000, 3)
+    with pytest.raises(TfaudioError, match="Did you mean 'genre'"):
+        recipe("folder", "cnn", name="genra")
+
+
+def test_they_are_listed(capsys: pytest.CaptureFixture[str]):
+    assert main(["recipes", "--format=json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == list(RECIPES)
+    assert main(["recipes"]) == 0
+    text = capsys.readouterr().out
+    for name in RECIPES:
+        assert f"\n{name}\n" in f"\n{text}"
+        assert f"  command     {RECIPES[name].command}\n" in text
+    assert text.count("not measured") >= 3
+    assert main(["recipes", "cnn"]) == 2

@@ -1,0 +1,135 @@
+"""`tfaudio ensemble`: the mean of several runs, scored on their test recordings."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from tfaudio.cli import UsageError, command_line, load_tensorflow
+from tfaudio.files import check_can_write, make_writable_folder, refuse_existing, write_json
+
+if TYPE_CHECKING:
+    from tfaudio.bundle import Bundle
+    from tfaudio.evaluation.evaluate import Evaluation
+
+USAGE = """tfaudio ensemble RUN RUN... --output_dir=DIR [--json=FILE]
+
+Averages the scores of runs that were trained on the same split, and scores that on their test recordings. RUN is a run
+folder or that of a cross-validation, of which all seeds take part, fold by fold. Where the runs share front end and
+clip, DIR is a run folder itself (or holds one a fold), which `tfaudio export`, `predict` and `calibrate` take.
+
+  tfaudio ensemble runs/esc10_cnn runs/esc10_attention --output_dir=runs/esc10_both
+  tfaudio compare runs/esc10_cnn runs/esc10_both
+"""
+
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    flags.DEFINE_string("output_dir", None, "Folder to write.", flag_values=flag_values)
+    flags.DEFINE_string("data_dir", None, "Where the data set lies now, if it was moved.", flag_values=flag_values)
+    flags.DEFINE_string("json", None, "Also write the result here.", flag_values=flag_values)
+    flags.DEFINE_boolean("overwrite", False, "Replace what stands in the folder.", flag_values=flag_values)
+    flags.mark_flag_as_required("output_dir", flag_values)
+
+
+def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
+    """Averages, scores and reports."""
+    if not arguments:
+        raise UsageError("Name the runs to average.")
+    started, output_dir = time.monotonic(), Path(flag_values.output_dir)
+    refuse_existing(output_dir, overwrite=flag_values.overwrite)
+    if flag_values.json:
+        check_can_write(flag_values.json, overwrite=flag_values.overwrite)
+
+    load_tensorflow()
+    from tfaudio.bundle import PREDICTIONS, RESULT, clear, load_bundle, read_config, read_split
+    from tfaudio.cli.train import summary_line
+    from tfaudio.data.catalog import read_dataset
+    from tfaudio.evaluation.ensemble import evaluate_ensemble, group_members
+    from tfaudio.evaluation.protocol import FoldResult, protocol_of, result_record, summarize_folds
+    from tfaudio.evaluation.report import metrics_table
+
+    groups = group_members([Path(name) for name in arguments])
+    if any(output_dir.resolve() in (run.resolve(), *run.resolve().parents) for group in groups for run in group.runs):
+        raise UsageError(f"--output_dir={output_dir} holds runs that are averaged; name another folder.")
+    make_writable_folder(output_dir)
+    clear(output_dir)
+    results, scored = [], []
+    for group in groups:
+        members = [load_bundle(run) for run in group.runs]
+        if flag_values.data_dir:
+            members = [member.moved_data(flag_values.data_dir) for member in members]
+        evaluation = evaluate_ensemble(members)
+        title = f"{members[0].config.data.dataset}, mean of {len(members)} runs, {group.fold}"
+        print(metrics_table(evaluation.metrics, title=title), flush=True)
+        run_dir = output_dir / group.folder if len(groups) > 1 else output_dir
+        _write_run(run_dir, members, evaluation, title)
+        results.append(FoldResult(group.fold, evaluation.correct))
+        scored.append((evaluation, members[0]))
+    _write_predictions(output_dir / PREDICTIONS, scored)
+    config = scored[0][1].config
+    summary = summarize_folds(results)
+    runs = [[read_config(run) for run in group.runs] for group in groups]
+    record = result_record(
+        dataset=config.data.dataset,
+        protocol=protocol_of(config, read_dataset(config.data)),
+        model="+".join(member.model.name for member in runs[0]),
+        accuracy=summary["pooled"],
+        interval=summary["interval"],
+        seeds=sorted({member.training.seed for of_fold in runs for member in of_fold}),
+        command=command_line(),
+        duration_seconds=round(time.monotonic() - started, 1),
+        num_clips=summary["num_clips"],
+        extra={
+            "averaged": "scores",
+            "members": {group.fold: [str(run) for run in group.runs] for group in groups},
+            "mean_over_folds": summary["mean"],
+            "standard_deviation_over_folds": summary["standard_deviation"],
+            "accuracy_per_fold": summary["accuracy_per_fold"],
+            "chosen_settings": "none by this command: each run counts the same",
+            "fingerprint": read_split(groups[0].runs[0])["fingerprint"],
+        },
+    )
+    write_json(output_dir / RESULT, record)
+    if flag_values.json:
+        write_json(flag_values.json, record)
+    print(summary_line({**record, "seeds": []}))  # the seeds are of members, between which nothing was measured
+    print(f"ensemble: {output_dir}")
+    return 0
+
+
+def _write_run(run_dir: Path, members: list[Bundle], evaluation: Evaluation, title: str) -> None:
+    """Writes the run folder of one model that holds all members, where there can be one."""
+    from tfaudio.bundle import PREDICTIONS, SPLIT, read_split, write_config, write_model
+    from tfaudio.evaluation.ensemble import joined, why_apart
+    from tfaudio.evaluation.report import write_report
+
+    reason = why_apart(members)
+    if reason is not None:
+        print(f"no run folder of one model, only its predictions: {reason}.", file=sys.stderr)
+        return
+    config, classifier = joined(members)
+    make_writable_folder(run_dir)
+    write_config(run_dir, config)
+    write_json(run_dir / SPLIT, read_split(members[0].path))
+    write_model(run_dir, members[0].labels, members[0].normalization, classifier)
+    write_report(run_dir, evaluation.metrics, title=title)
+    evaluation.write_predictions(run_dir / PREDICTIONS, members[0])
+
+
+def _write_predictions(path: Path, scored: list[tuple[Evaluation, Bundle]]) -> None:
+    """Writes the predictions of all folds into one file, of which no recording is in two."""
+    import numpy as np
+
+    evaluations = [evaluation for evaluation, _ in scored]
+    whole = replace(
+        evaluations[0],
+        clips=tuple(clip for evaluation in evaluations for clip in evaluation.clips),
+        scores=np.concatenate([evaluation.scores for evaluation in evaluations]),
+    )
+    whole.write_predictions(path, scored[0][1])

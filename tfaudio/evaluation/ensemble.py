@@ -1,0 +1,149 @@
+"""Ensembles: the mean of what several runs say of recordings that none of them was trained on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfaudio.bundle import Bundle, read_config, read_split, run_folders
+from tfaudio.config import ModelConfig, RunConfig
+from tfaudio.data.labelled import LabelledData
+from tfaudio.errors import TfaudioError
+from tfaudio.evaluation.evaluate import Evaluation, evaluate, read_part
+from tfaudio.evaluation.metrics import compute_metrics
+from tfaudio.evaluation.protocol import fold_of
+from tfaudio.models.classifier import body, build_classifier
+
+
+@dataclass(frozen=True)
+class Members:
+    """The runs that are averaged on one test set.
+
+    Args:
+      fold: what they are tested on: the number of a fold, the name of a group, or "test".
+      folder: name of the folder of their ensemble, below the output folder.
+      runs: their folders, in the order given.
+    """
+
+    fold: str
+    folder: str
+    runs: tuple[Path, ...]
+
+
+def group_members(paths: Sequence[Path]) -> list[Members]:
+    """Sorts runs by what they are tested on: those of one test set make an ensemble, and no others.
+
+    Args:
+      paths: run folders, and folders of cross-validations, whose runs of all folds and seeds take part.
+
+    Raises:
+      TfaudioError: if a folder holds no run or is given twice, a test set has one run alone or fewer than another, or
+        the runs of one were not trained and tested on the same recordings.
+    """
+    by_fold: dict[str, list[Path]] = {}
+    for path in paths:
+        for folder in run_folders(path):
+            by_fold.setdefault(fold_of(read_config(folder)), []).append(folder)
+    counts = {fold: len(runs) for fold, runs in by_fold.items()}
+    for fold, count in counts.items():
+        if count < 2 or count != max(counts.values()):
+            raise TfaudioError(
+                f"An ensemble needs at least two runs of each test set, and as many of each, but '{fold}' has {count} "
+                f"({by_fold[fold][0]}) and '{max(counts, key=lambda f: counts[f])}' {max(counts.values())}; name runs "
+                "of the same folds."
+            )
+    for runs in by_fold.values():
+        _check_belong_together(runs)
+    return [Members(fold, _folder_name(runs[0]), tuple(runs)) for fold, runs in by_fold.items()]
+
+
+def _folder_name(run: Path) -> str:
+    """The name of a run's folder without its seed: that of its fold or group."""
+    return re.sub(r"_?seed_\d+$", "", run.name)
+
+
+def _check_belong_together(runs: Sequence[Path]) -> None:
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise TfaudioError(f"{runs[0].parent} is given twice; name each run once.")
+    first, config = read_split(runs[0]), read_config(runs[0])
+    for run in runs:
+        if read_config(run).training.shuffle_labels:
+            raise TfaudioError(f"{run} is a control that learnt shuffled labels; leave it out.")
+        if read_config(run).data.dataset != config.data.dataset or read_split(run) != first:
+            raise TfaudioError(
+                f"{run} was trained or tested on other recordings than {runs[0]}, some of which it may know; average "
+                "runs of the same data, with the same --folds, --protocol and --validation_fraction."
+            )
+
+
+def evaluate_ensemble(members: Sequence[Bundle], *, progress: bool = True) -> Evaluation:
+    """Scores the mean of several runs on their test recordings.
+
+    The mean is of scores (softmax), each recording's over its windows first; so members may differ in front end, rate
+    and clip.
+
+    Args:
+      members: runs of one split; the data set of the first serves all.
+      progress: show a bar while recordings are read.
+
+    Raises:
+      TfaudioError: if the data cannot be read or have changed, or a recording is usable for some members only.
+    """
+    first, data = members[0], dict[int, LabelledData]()
+    evaluations = []
+    for member in members:
+        if (data_dir := first.config.data.data_dir) is not None:
+            member = member.moved_data(data_dir)
+        rate = member.config.front_end.sample_rate
+        if rate not in data:
+            data[rate], _ = read_part(member, "test", progress=progress)
+        evaluations.append(evaluate(member, data=data[rate]))
+        if evaluations[-1].clips != evaluations[0].clips:
+            raise TfaudioError(f"{member.path} cannot use the same test recordings as {first.path}; mend the others.")
+    scores = np.mean([evaluation.scores for evaluation in evaluations], axis=0, dtype=np.float64).astype(np.float32)
+    known = evaluations[0]
+    metrics = compute_metrics(known.targets, scores, first.labels)
+    return Evaluation(metrics, known.clips, known.targets, scores, known.skipped)
+
+
+def why_apart(members: Sequence[Bundle]) -> str | None:
+    """Says why runs cannot be one model; None if they can: those that are given the same features."""
+    first = members[0]
+    if first.config.front_end.learnt:
+        return "each has learnt a front end of its own"
+    for member in members:
+        if (member.config.front_end, member.config.clip) != (first.config.front_end, first.config.clip):
+            return f"{member.path} has another front end or clip than {first.path}"
+        ours, theirs = member.normalization, first.normalization
+        # In another size of batch the last digit of the sums may differ.
+        if not all(np.allclose(getattr(ours, k), getattr(theirs, k), rtol=1e-4, atol=1e-5) for k in ("mean", "stddev")):
+            return f"{member.path} standardises features otherwise than {first.path}"
+    return None
+
+
+def joined(members: Sequence[Bundle]) -> tuple[RunConfig, keras.Model]:
+    """Makes one classifier of runs that are given the same features.
+
+    Args:
+      members: for which `why_apart` finds nothing.
+
+    Returns:
+      Settings, those of the first run but for the model; classifier as `build_classifier` gives for them.
+    """
+    models = [_without_weights(member.config.model) for member in members]
+    config = members[0].config.replace(model=ModelConfig(name="ensemble", options={"members": models}))
+    classifier = build_classifier(config, len(members[0].labels))
+    for index, member in enumerate(members):
+        classifier.get_layer(f"member_{index}").set_weights(body(member.classifier).get_weights())
+    return config, classifier
+
+
+def _without_weights(config: ModelConfig) -> dict[str, Any]:
+    """What a member is built of; the file that it once started from is not needed again."""
+    return {"name": config.name, "options": {k: v for k, v in config.options.items() if k != "weights"}}

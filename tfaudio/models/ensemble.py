@@ -1,0 +1,70 @@
+"""Several architectures on the same features, whose scores are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from tfaudio.config import ModelConfig
+from tfaudio.errors import TfaudioError
+from tfaudio.models.layers import model_inputs
+from tfaudio.models.registry import MODELS, build_model
+
+_PAIR = ({"name": "cnn"}, {"name": "attention"})
+_LEAST_SCORE = 1e-30  # what a softmax rounds to zero has no logarithm
+
+
+@MODELS.register("ensemble")
+def ensemble(
+    *,
+    input_shape: tuple[int | None, int],
+    num_classes: int,
+    masked: bool = False,
+    members: Sequence[Mapping[str, Any]] = _PAIR,
+    dropout: float | None = None,
+) -> keras.Model:
+    """Builds the mean of several classifiers: `tfaudio ensemble` joins trained runs to one so.
+
+    Scores are averaged, not logits: a member that is very sure of itself weighs no more than the others, and the mean
+    over members and that over the windows of a recording are one.
+
+    Args:
+      input_shape: (frames, bins).
+      num_classes: size of the output.
+      masked: also take a mask [batch, frames].
+      members: name and options of each, as of `model`.
+      dropout: in every member; None leaves each its own.
+
+    Returns:
+      Model from features [batch, frames, bins] to logits [batch, num_classes], whose softmax is the mean of the
+      members' softmaxes. The layers "member_0", ... are the members.
+
+    Raises:
+      TfaudioError: if members are no such list, or one cannot be built.
+
+    Source: L. K. Hansen, P. Salamon, Neural Network Ensembles (1990), https://doi.org/10.1109/34.58871.
+    """
+    fit = isinstance(members, Sequence) and not isinstance(members, str)
+    if not fit or not members or not all(isinstance(member, Mapping) for member in members):
+        raise TfaudioError(
+            'model.options.members of \'ensemble\' must be a list such as [{"name": "cnn"}, {"name": "dense"}], not '
+            f"{members!r}."
+        )
+    inputs, _, _ = model_inputs(input_shape, masked=masked)
+    scores = []
+    for index, settings in enumerate(members):
+        config = ModelConfig.from_dict(settings)
+        if dropout is not None:
+            config = config.replace(options={**config.options, "dropout": dropout})
+        member = build_model(config, input_shape=input_shape, num_classes=num_classes, masked=masked)
+        member = keras.Model(member.input, member.output, name=f"member_{index}")
+        scores.append(layers.Softmax(dtype="float32")(member(inputs)))
+    mean = layers.Average(dtype="float32")(scores) if len(scores) > 1 else scores[0]
+    # A product with one: calibration divides the weights of the layer of this name.
+    logits = layers.Dense(
+        num_classes, use_bias=False, kernel_initializer="identity", trainable=False, dtype="float32", name="logits"
+    )(ops.log(ops.maximum(mean, _LEAST_SCORE)))
+    return keras.Model(inputs, logits, name="ensemble")
