@@ -74,6 +74,7 @@ _BY_MODEL: dict[str, dict[str, Any]] = {
     "dense": _LIBROSA_FEATURES,
     "ctc": _TRANSCRIPTION,
     "attention": {"training.learning_rate": 1e-3, "training.weight_decay": 0.05},
+    "audio_text": {"training.learning_rate": 1e-3, "training.weight_decay": 0.05, "text.length": 16},
 }
 
 

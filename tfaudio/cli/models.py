@@ -13,6 +13,8 @@ from tfaudio.cli import load_tensorflow
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
+from tfaudio.runtime.classifier import TAKES_NO_TEXT
+from tfaudio.text import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,22 @@ def no_model_message(path: Path) -> str:
     return f"{path} holds neither a run (config.json) nor a SavedModel (saved_model.pb); name one."
 
 
-def open_model(name: str, *, threads: int = 1) -> OpenModel:
+def open_model(name: str, *, threads: int = 1, text: str | None = None) -> OpenModel:
     """Opens a model by what lies at its path. A .tflite file takes no TensorFlow.
 
+    Args:
+      name: the path.
+      threads: of a TFLite interpreter.
+      text: that all recordings are to be scored with, by a model that takes text; None or "" is none.
+
     Raises:
-      TfaudioError: if nothing usable lies there.
+      TfaudioError: if nothing usable lies there, or a text is given to a model that takes none.
     """
+
+    def check_text(tokenizer: Tokenizer | None) -> None:
+        if text and tokenizer is None:
+            raise TfaudioError(f"{name} {TAKES_NO_TEXT}")
+
     path = Path(name)
     if not path.exists():
         raise TfaudioError(f"There is no model {path}; name a .tflite file, a SavedModel or a run folder.")
@@ -73,8 +85,13 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
         from tfaudio.runtime.classifier import Classifier
 
         classifier = Classifier(path, num_threads=threads)
+        check_text(classifier.metadata.tokenizer)
         return OpenModel(
-            classifier.labels, classifier.sample_rate, classifier.metadata.clip, classifier.score_batch, batch_size=1
+            classifier.labels,
+            classifier.sample_rate,
+            classifier.metadata.clip,
+            lambda waveforms: classifier.score_batch(waveforms, text),
+            batch_size=1,
         )
     saved_model = find_saved_model(path)
     if saved_model is not None:
@@ -83,16 +100,28 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
         from tfaudio.runtime.metadata import read_settings_folder
 
         metadata = read_settings_folder(saved_model / "assets")
-        batch_size = 1 if metadata.clip.seconds is None else _BATCH_SIZE
-        return OpenModel(metadata.labels, metadata.sample_rate, metadata.clip, load_score(saved_model), batch_size)
+        check_text(metadata.tokenizer)
+        score = load_score(saved_model)
+        return OpenModel(
+            metadata.labels,
+            metadata.sample_rate,
+            metadata.clip,
+            lambda waveforms: score(waveforms, [text or ""] * len(waveforms)),
+            batch_size=1 if metadata.clip.seconds is None else _BATCH_SIZE,
+        )
     if not is_run_folder(path):
         raise TfaudioError(no_model_message(path))
 
     read_config(path)
     load_tensorflow()
     bundle = load_bundle(path)
+    check_text(bundle.tokenizer)
     clip, rate = bundle.config.clip, bundle.config.front_end.sample_rate
     model = bundle.end_to_end(None if clip.seconds is None else clip.num_samples(rate))
     return OpenModel(
-        bundle.labels, rate, clip, model.predict_on_batch, batch_size=1 if clip.seconds is None else _BATCH_SIZE
+        bundle.labels,
+        rate,
+        clip,
+        lambda waveforms: np.asarray(model.predict_on_batch(bundle.inputs(waveforms, [text] * len(waveforms)))),
+        batch_size=1 if clip.seconds is None else _BATCH_SIZE,
     )
