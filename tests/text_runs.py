@@ -35,7 +35,7 @@ def write_data(root: Path) -> Path:
             for number in range(CLIPS):
                 soundfile.write(root / f"{label}{number}.wav", 0.1 * rng.standard_normal(RATE // 2), RATE)
                 fold = number % FOLDS + 1
-                text = f"{rng.choice(OF_ALL)} {label}s {rng.choice(words).upper()}, {rng.choice(OF_ALL)}_{words[0]}"
+                text = f"{rng.choice(OF_ALL)} {label}s {rng.choice(words).upper()}, {words[0]}_take{fold}"
                 writer.writerow([f"{label}{number}.wav", label, fold, "" if fold > 1 and number % 8 == 1 else text])
     return root / "clips.csv"
 

@@ -232,7 +232,7 @@ def test_the_commands_take_a_text_or_none(run, report, tmp_path, capsys):
             assert main(command) == 0
             scores = json.loads(capsys.readouterr().out)["scores"]
             np.testing.assert_allclose(list(scores.values()), expected, atol=1e-3, err_msg=str(model))
-        assert runtime_main([str(report.paths["float32"]), *flags, str(tmp_path / "a.wav")]) == 0
+        assert runtime_main([str(report.paths["float32"]), str(tmp_path / "a.wav"), *flags]) == 0
         told = json.loads(capsys.readouterr().out)
         assert (told["label"], told["score"]) == (
             run.labels[int(expected.argmax())],
@@ -276,5 +276,5 @@ def test_a_model_of_sound_alone_takes_no_text(cnn, tmp_path, capsys):
     for model in (file, cnn.report.paths["saved_model"]):
         assert main(["predict", f"--model={model}", "--text=tower", str(tmp_path / "a.wav")]) != 0
         assert "takes no text; leave the text (--text) out" in capsys.readouterr().err
-    assert runtime_main([str(file), "--text=tower", str(tmp_path / "a.wav")]) == 1
+    assert runtime_main([str(file), str(tmp_path / "a.wav"), "--text=tower"]) == 1
     assert "takes no text" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -80,20 +79,8 @@ def test_the_vocabulary_is_of_the_training_texts_alone_and_without_classes(run):
     lines = (run.path / "vocabulary.txt").read_text("utf-8").splitlines()
     assert lines == ["[PAD]", "[UNK]", *run.tokenizer.vocabulary]
     assert "барабан" in lines
-
-
-def test_test_texts_leave_no_word_in_the_vocabulary(tmp_path):
-    data = write_data(tmp_path)
-    rows = list(csv.DictReader(data.open(encoding="utf-8")))
-    for row in rows:
-        row["text"] = f"{row['text']} only{row['fold']}"
-    with data.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    run = quiet_train(settings(data, **{"training.epochs": 1, "data.validation_fraction": 0.2}), tmp_path / "run")
-    assert {"only2", "only3"} <= set(run.tokenizer.vocabulary)
-    assert "only1" not in run.tokenizer.vocabulary
+    assert {"take2", "take3"} <= training
+    assert "take1" not in lines  # of the test fold
 
 
 def test_the_run_folder_comes_back_whole(run):
@@ -136,19 +123,20 @@ def test_texts_that_changed_since_training_are_noticed(run, tmp_path):
         evaluate(run.moved_data(str(copy)), progress=False)
 
 
-def test_a_stopped_run_resumes_to_the_same_weights(tmp_path):
+def test_a_stopped_run_resumes_with_the_same_texts_alone(tmp_path):
     data = write_data(tmp_path / "data")
-    config = settings(data, **{"training.epochs": 2})
-    whole = quiet_train(config, tmp_path / "whole")
-    quiet_train(config.override({"training.epochs": 2}), tmp_path / "again")
-    (tmp_path / "again" / "model.weights.h5").unlink()
-    again = quiet_train(config, tmp_path / "again", resume=True)
+    config = settings(data, **{"training.epochs": 1})
+    whole = quiet_train(config, tmp_path / "run")
+    for name in ("model.weights.h5", "vocabulary.txt"):  # what is written last
+        (tmp_path / "run" / name).unlink()
+    again = quiet_train(config, tmp_path / "run", resume=True)
+    assert again.tokenizer == whole.tokenizer
     for ours, theirs in zip(again.classifier.get_weights(), whole.classifier.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    (tmp_path / "again" / "model.weights.h5").unlink()
+    (tmp_path / "run" / "model.weights.h5").unlink()
     data.write_text(data.read_text("utf-8").replace("TOWER", "steeple"), "utf-8")
     with pytest.raises(TfaudioError, match=r"has changed since .* was begun"):
-        quiet_train(config, tmp_path / "again", resume=True)
+        quiet_train(config, tmp_path / "run", resume=True)
 
 
 def test_recordings_taken_whole_train_too(tmp_path):
@@ -192,9 +180,6 @@ def test_training_stores_all_four_figures_over_the_folds(run, tmp_path, capsys):
     by_inputs = record["accuracy_by_inputs"]
     assert list(by_inputs) == list(INPUTS)
     assert by_inputs["audio_and_text"] == pytest.approx(record["accuracy"])
-    runs = [evaluate(load_bundle(tmp_path / "runs" / f"fold_{fold}"), progress=False) for fold in (1, 2)]
-    for name in INPUTS:
-        assert by_inputs[name] == pytest.approx(np.mean([found.by_inputs[name].accuracy for found in runs]))
     assert f"given audio: {by_inputs['audio']:.1%}" in capsys.readouterr().out
 
 

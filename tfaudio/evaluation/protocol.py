@@ -128,7 +128,7 @@ def best_guess(results: Iterable[FoldResult]) -> float:
 
 
 def mean_by_inputs(results: Iterable[FoldResult]) -> dict[str, float]:
-    """Returns the accuracy over all clips by what a model of sound and text was given; seeds of a fold are averaged.
+    """Returns the accuracy by what a model of sound and text was given, over the clips of all trainings.
 
     Args:
       results: whose details hold "by_inputs", the accuracy of each; empty where they do not.
