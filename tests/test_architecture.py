@@ -14,7 +14,7 @@ import tfaudio
 PACKAGE = Path(__file__).resolve().parents[1] / "tfaudio"
 
 # What a device runs of the package, beside `runtime`.
-_DEVICE = {"config", "errors", "golden", "interpreter", "labels", "memory", "model_settings", "sound_file"}
+_DEVICE = {"config", "errors", "golden", "interpreter", "labels", "memory", "model_settings", "sound_file", "text"}
 LOWEST = _DEVICE | {"files", "registry", "terminal"}
 _AUDIO = LOWEST | {"audio"}
 _FEATURES = _AUDIO | {"augment", "features"}

@@ -3,6 +3,7 @@
 config.json            format version and RunConfig
 labels.txt             class names, one a line, in the order of the outputs
 normalization.json     mean and deviation of each feature bin
+vocabulary.txt         of a model that takes text: the word of each token, one a line
 split.json             which recordings were trained on, validated on and tested on
 model.weights.h5       the weights to use
 history.csv            one row an epoch
@@ -31,6 +32,7 @@ from tfaudio.config import RunConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.files import write_atomically, write_json
 from tfaudio.labels import LabelMap
+from tfaudio.text import Tokenizer
 
 if TYPE_CHECKING:  # reading a run's settings takes no TensorFlow
     import keras
@@ -47,13 +49,14 @@ SPLIT, WEIGHTS, HISTORY, SKIPPED, METRICS = (
     "skipped.csv",
     "metrics.json",
 )
+VOCABULARY = "vocabulary.txt"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 # Of a cross-validation: what its runs have in common, and, of a nested one, the runs that its choices were made by.
 SHARED_CONFIG, CANDIDATES = "shared_config.json", "candidates"
 PREDICTIONS, RESULT, CALIBRATION = "predictions.csv", "result.json", "calibration.json"
 _FILES = (
     *(CONFIG, LABELS, NORMALIZATION, SPLIT, WEIGHTS, HISTORY, SKIPPED, METRICS, PREDICTIONS, RESULT),
-    *("metrics.txt", "confusion.csv", "confusion.png", SHARED_CONFIG, CALIBRATION),
+    *("metrics.txt", "confusion.csv", "confusion.png", SHARED_CONFIG, CALIBRATION, VOCABULARY),
 )
 _SPLIT_KEYS = {"fingerprint": str, "rule": str, "train": list, "validation": list, "test": list}
 
@@ -68,7 +71,8 @@ class Bundle:
       labels: class names in the order of the outputs.
       normalization: of the features.
       classifier: Keras model from features [batch, frames, bins] to logits; with a mask as well if
-        config.clip.seconds is None.
+        config.clip.seconds is None, and tokens if there is a tokenizer.
+      tokenizer: of the texts that the model takes beside the sound; None if it takes none.
     """
 
     path: Path
@@ -76,6 +80,7 @@ class Bundle:
     labels: LabelMap
     normalization: Normalization
     classifier: keras.Model
+    tokenizer: Tokenizer | None = None
 
     def moved_data(self, data_dir: str) -> Bundle:
         """Returns the run with its data set in another place."""
@@ -104,10 +109,21 @@ class Bundle:
         return body(self.unmasked_classifier())
 
     def end_to_end(self, num_samples: int | None = None) -> keras.Model:
-        """Returns the Keras model from waveform [batch, num_samples] to scores [batch, classes]."""
+        """Returns the Keras model from waveform [batch, num_samples] to scores [batch, classes]; see `inputs`."""
         from tfaudio.models.classifier import end_to_end
 
         return end_to_end(self.config, self.normalization, self.unmasked_classifier(), num_samples=num_samples)
+
+    def inputs(self, waveforms: Any, texts: Sequence[str | None] | None = None) -> Any:
+        """Returns what `end_to_end` takes: waveforms, or a dict of them and their tokens.
+
+        Args:
+          waveforms: float32 [batch, num_samples].
+          texts: one each, None or "" where there is none; None: there are none. Of a run without text, not looked at.
+        """
+        if self.tokenizer is None:
+            return waveforms
+        return {"waveform": waveforms, "tokens": self.tokenizer.tokens(texts or [None] * len(waveforms))}
 
 
 def is_run_folder(path: Path) -> bool:
@@ -212,9 +228,17 @@ def write_config(path: Path, config: RunConfig) -> None:
     write_json(path / CONFIG, {"format": FORMAT_VERSION, "tfaudio": tfaudio.__version__, "config": config.to_dict()})
 
 
-def write_model(path: Path, labels: LabelMap, normalization: Normalization, classifier: keras.Model) -> None:
-    """Writes labels, normalisation and weights into a run folder, each whole or not at all."""
+def write_model(
+    path: Path,
+    labels: LabelMap,
+    normalization: Normalization,
+    classifier: keras.Model,
+    tokenizer: Tokenizer | None = None,
+) -> None:
+    """Writes labels, normalisation, vocabulary and weights into a run folder, each whole or not at all."""
     write_atomically(path / LABELS, labels.to_text())
+    if tokenizer is not None:
+        write_atomically(path / VOCABULARY, tokenizer.to_text())
     write_atomically(path / NORMALIZATION, normalization.to_json())
     write_weights(path / WEIGHTS, classifier)
     (path / CALIBRATION).unlink(missing_ok=True)  # of other weights
@@ -263,7 +287,7 @@ def load_bundle(path: str | Path, *, calibrated: bool = True) -> Bundle:
 
     path = Path(path)
     config = read_config(path)
-    for name in (WEIGHTS, LABELS, NORMALIZATION):
+    for name in (WEIGHTS, LABELS, NORMALIZATION, *([VOCABULARY] if config.text.length else [])):
         if not (path / name).is_file():
             raise TfaudioError(
                 f"The run folder {path} has no {name}: its training did not finish; "
@@ -271,6 +295,10 @@ def load_bundle(path: str | Path, *, calibrated: bool = True) -> Bundle:
             )
     with _damage_told(path / LABELS):
         labels = LabelMap.from_text((path / LABELS).read_text("utf-8"))
+    tokenizer = None
+    if config.text.length:
+        with _damage_told(path / VOCABULARY):
+            tokenizer = Tokenizer.from_text((path / VOCABULARY).read_text("utf-8"), config.text, labels)
     file, num_bins = path / NORMALIZATION, config.front_end.num_bins if config.front_end.standardized else 0
     with _damage_told(file):
         normalization = Normalization.from_json(file.read_text("utf-8"), source=str(file))
@@ -286,7 +314,7 @@ def load_bundle(path: str | Path, *, calibrated: bool = True) -> Bundle:
         # In the weights of the last layer, so that every export has it, and those that take the softmax themselves.
         layer = body(classifier).get_layer("logits")
         layer.set_weights([weight / calibration["temperature"] for weight in layer.get_weights()])
-    return Bundle(path, config, labels, normalization, classifier)
+    return Bundle(path, config, labels, normalization, classifier, tokenizer)
 
 
 def read_calibration(path: Path) -> dict[str, Any] | None:

@@ -13,18 +13,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tfaudio.config import ClipConfig, Config, FrontEndConfig
+from tfaudio.config import ClipConfig, Config, FrontEndConfig, TextConfig
 from tfaudio.config.base import check_range
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
+from tfaudio.text import Tokenizer
 
-FORMAT_VERSION = 1
-LABELS_FILE, SETTINGS_FILE = "labels.txt", "tfaudio.json"
+FORMAT_VERSION = 2
+_WITHOUT_TEXT = 1  # the version of files that readers of before can use
+LABELS_FILE, SETTINGS_FILE, VOCABULARY_FILE = "labels.txt", "tfaudio.json", "vocabulary.txt"
 EXPORT_AGAIN = "export it again with `tfaudio export`"
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(("tfaudio", "model", "variant", "score_activation"), (str, "text")),
     **dict.fromkeys(("dataset", "dataset_fingerprint"), ((str, type(None)), "text")),
-    **dict.fromkeys(("front_end", "clip", "streaming"), (dict, "a table")),
+    **dict.fromkeys(("front_end", "clip", "streaming", "text"), (dict, "a table")),
     **dict.fromkeys(("normalization", "thresholds", "calibration"), ((dict, type(None)), "a table")),
     "num_labels": (int, "a whole number"),
     "unknown_below": ((int, float, type(None)), "a score"),
@@ -95,6 +97,7 @@ class ModelMetadata:
       calibration: of an integer file.
       unknown_below: the highest score, the mean over the windows of a recording, below which it is none of the labels;
         None where every recording is taken for one of them.
+      tokenizer: of the texts that the model takes beside the sound; None if it takes none.
     """
 
     labels: LabelMap
@@ -112,6 +115,7 @@ class ModelMetadata:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     calibration: Calibration | None = None
     unknown_below: float | None = None
+    tokenizer: Tokenizer | None = None
 
     def __post_init__(self) -> None:
         check_thresholds(self.thresholds, self.labels)
@@ -131,13 +135,13 @@ class ModelMetadata:
         return self.clip.num_samples(self.sample_rate)
 
     def to_files(self, *, body: bytes | None = None) -> dict[str, str]:
-        """Returns the texts of labels.txt and tfaudio.json by file name.
+        """Returns the texts of labels.txt and tfaudio.json, and vocabulary.txt if there is one, by file name.
 
         Args:
           body: the model that the files will lie behind; its checksum then shows later damage and changes.
         """
         settings: dict[str, Any] = {
-            "format": FORMAT_VERSION,
+            "format": _WITHOUT_TEXT if self.tokenizer is None else FORMAT_VERSION,
             "tfaudio": self.tfaudio_version,
             "model": self.model,
             "variant": self.variant,
@@ -160,12 +164,21 @@ class ModelMetadata:
             settings["unknown_below"] = self.unknown_below
         if body is not None:
             settings["model_sha256"] = hashlib.sha256(body).hexdigest()
+        if self.tokenizer is not None:
+            settings["text"] = self.tokenizer.settings()
         text = json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        return {LABELS_FILE: self.labels.to_text(), SETTINGS_FILE: text}
+        files = {LABELS_FILE: self.labels.to_text(), SETTINGS_FILE: text}
+        return files if self.tokenizer is None else {**files, VOCABULARY_FILE: self.tokenizer.to_text()}
 
     @classmethod
     def from_settings(
-        cls, settings: Any, labels: LabelMap, name: str, *, body: bytes | memoryview | None = None
+        cls,
+        settings: Any,
+        labels: LabelMap,
+        name: str,
+        *,
+        body: bytes | memoryview | None = None,
+        vocabulary: str | None = None,
     ) -> ModelMetadata:
         """Reads what tfaudio.json holds.
 
@@ -174,6 +187,7 @@ class ModelMetadata:
           labels: that lay beside it.
           name: what messages call the model.
           body: the model that the files lay behind, to be compared with the checksum.
+          vocabulary: content of vocabulary.txt; None if there is none.
 
         Raises:
           TfaudioError: if the settings are incomplete, from a later version, do not fit the labels or the body, or do
@@ -209,6 +223,7 @@ class ModelMetadata:
                 feature_stddev=_numbers(settings, "stddev"),
                 calibration=_calibration(settings.get("calibration")),
                 unknown_below=settings.get("unknown_below"),
+                tokenizer=_tokenizer(settings, vocabulary, labels),
             )
             count = settings["num_labels"]
         except KeyError as error:
@@ -244,6 +259,18 @@ def _numbers(settings: Mapping[str, Any], key: str) -> tuple[float, ...]:
     if not isinstance(values, list) or not all(type(v) in (int, float) and math.isfinite(v) for v in values):
         raise TfaudioError(f"'normalization.{key}' holds no numbers.")
     return tuple(map(float, values))
+
+
+def _tokenizer(settings: Mapping[str, Any], vocabulary: str | None, labels: LabelMap) -> Tokenizer | None:
+    if "text" not in settings:
+        return None
+    if vocabulary is None:
+        raise TfaudioError(f"the model takes text, but has no {VOCABULARY_FILE}.")
+    config = TextConfig.from_dict(settings["text"])
+    try:
+        return Tokenizer.from_text(vocabulary, config, labels)
+    except TfaudioError as error:
+        raise TfaudioError(f"{VOCABULARY_FILE}: {error}") from error
 
 
 def _calibration(value: Mapping[str, Any] | None) -> Calibration | None:

@@ -163,6 +163,7 @@ _BY_MODEL: dict[str, dict[str, Any]] = {
     "attention": {"training.learning_rate": 1e-3, "training.weight_decay": 0.05},
     "waveform_cnn": {"front_end.feature": "waveform"},
     "yamnet": _YAMNET,
+    "audio_text": {"training.learning_rate": 1e-3, "training.weight_decay": 0.05, "text.length": 16},
 }
 
 

@@ -13,6 +13,7 @@ from tfaudio.evaluation.protocol import (
     PROTOCOLS,
     FoldResult,
     best_guess,
+    mean_by_inputs,
     result_record,
     summarize_folds,
     versions,
@@ -163,3 +164,14 @@ def test_a_perfect_test_set_still_leaves_doubt() -> None:
     # Wilson's interval at n of n: from n / (n + z^2) to 1.
     assert summary["interval"] == pytest.approx([300 / (300 + 1.959964**2), 1.0], abs=1e-6)
     assert summarize_folds([FoldResult("test", (False,) * 9)])["interval"][0] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_figures_by_inputs_are_of_all_clips_and_absent_where_there_are_none():
+    results = [
+        FoldResult("1", (True,) * 3, details={"by_inputs": {"audio": 1.0, "text": 0.0}}),
+        FoldResult("2", (True,), details={"by_inputs": {"audio": 0.0, "text": 1.0}}),
+        FoldResult("2", (True,), seed=1, details={"by_inputs": {"audio": 1.0, "text": 1.0}}),
+    ]
+    assert mean_by_inputs(results) == {"audio": 0.8, "text": 0.4}
+    assert mean_by_inputs(results[:1]) == {"audio": 1.0, "text": 0.0}
+    assert mean_by_inputs([FoldResult("1", (True,))]) == {}

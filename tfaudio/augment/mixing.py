@@ -6,6 +6,9 @@ its example has of the sound. (A union of multi-hot targets would ask for certai
 the mixture; AudioSet's best classifiers are trained with shares too, as Y. Gong et al., PSLA, 2021.) Every rule here is
 linear in the targets, so that one may follow another. A batch is shuffled, so an example's neighbour is a random
 partner.
+
+Texts are not mixed: a mixture has the text of whichever example is the larger part of it, since two titles one after
+the other are no title.
 """
 
 from __future__ import annotations
@@ -26,11 +29,13 @@ class Examples(NamedTuple):
       features: float32 [batch, frames, bins], 0 where there is no audio.
       targets: float32 [batch, classes].
       mask: boolean [batch, frames], true where there is audio, at the front of each row; None: everywhere.
+      tokens: int32 [batch, length], of the texts; None: there are none.
     """
 
     features: tf.Tensor
     targets: tf.Tensor
     mask: tf.Tensor | None
+    tokens: tf.Tensor | None = None
 
 
 def mix_examples(examples: Examples, config: AugmentConfig, mixup_seed: Any, seed: Any) -> Examples:
@@ -72,7 +77,8 @@ def mixup(examples: Examples, alpha: float, probability: float, seed: Any, choic
         part, partner = _where_chosen(_chosen(part, probability, choice_seed), part, partner)
     narrow = part[:, None]
     features, mask = _mixed(examples, partner, part)
-    return Examples(features, narrow * examples.targets + (1.0 - narrow) * partner.targets, mask)
+    targets = narrow * examples.targets + (1.0 - narrow) * partner.targets
+    return Examples(features, targets, mask, examples.tokens)  # its part is the larger
 
 
 def same_class_mix(examples: Examples, config: SameClassConfig, seed: Any) -> Examples:
@@ -89,7 +95,7 @@ def same_class_mix(examples: Examples, config: SameClassConfig, seed: Any) -> Ex
     partner = Examples(*(None if x is None else tf.gather(x, partners) for x in examples))
     part, partner = _where_chosen(_chosen(part, config.probability, choice_seed), part, partner)
     features, mask = _mixed(examples, partner, part)
-    return Examples(features, examples.targets, mask)
+    return Examples(features, examples.targets, mask, examples.tokens)
 
 
 def cutmix(examples: Examples, config: CutMixConfig, seed: Any) -> Examples:
@@ -106,7 +112,7 @@ def cutmix(examples: Examples, config: CutMixConfig, seed: Any) -> Examples:
     Source: S. Yun et al., CutMix (2019), https://arxiv.org/abs/1905.04899, along time alone.
     """
     part_seed, choice_seed, start_seed = split_seed(seed, 3)
-    features, targets, mask = examples
+    features, targets, mask, tokens = examples
     shape = tf.shape(features)
     own = tf.fill([shape[0]], shape[1]) if mask is None else tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
     common = tf.minimum(own, tf.roll(own, 1, axis=0))
@@ -123,6 +129,7 @@ def cutmix(examples: Examples, config: CutMixConfig, seed: Any) -> Examples:
         tf.where(inside[:, :, None], tf.roll(features, 1, axis=0), features),
         (1.0 - share) * targets + share * tf.roll(targets, 1, axis=0),
         mask,
+        None if tokens is None else tf.where(share > 0.5, tf.roll(tokens, 1, axis=0), tokens),
     )
 
 

@@ -30,6 +30,7 @@ class Change(enum.IntEnum):
     SAME_CLASS = 13
     CUTMIX = 14
     MIXUP_CHOICE = 15
+    DROPPED_INPUT = 20
 
 
 def split_seed(seed: Any, count: int) -> list[tf.Tensor]:

@@ -13,7 +13,8 @@ from tfaudio.files import check_can_write, refuse_existing_folder, write_json
 USAGE = """tfaudio evaluate --run_dir=RUN [--json=FILE] [--report_dir=DIR]
 
 Scores a run on the test recordings of its own split: accuracy, balanced accuracy, macro F1, mean average precision,
-each class, and who is taken for whom.
+each class, and who is taken for whom. Of a run that takes text too (--model=audio_text) it also tells the figures
+without the text, without the sound, and with the texts of other recordings, so that one sees what the text is worth.
 
   tfaudio evaluate --run_dir=runs/birds --json=birds.json
 """
@@ -48,7 +49,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     load_tensorflow()
     from tfaudio.evaluation.evaluate import evaluate
-    from tfaudio.evaluation.report import metrics_table, write_report
+    from tfaudio.evaluation.report import inputs_table, metrics_table, write_report
 
     bundle = load_bundle(run_dir)
     if flag_values.data_dir:
@@ -58,9 +59,13 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     for skipped in evaluation.skipped:
         print(f"not scored: {skipped.path}: {skipped.reason}", file=sys.stderr)
     print(metrics_table(evaluation.metrics, title=title))
+    if evaluation.by_inputs:
+        print(inputs_table(evaluation.by_inputs))
     if flag_values.json:
         skipped_files = [{"path": s.path, "reason": s.reason} for s in evaluation.skipped]
         document = {"run_dir": str(run_dir), **evaluation.metrics.to_dict(), "skipped": skipped_files}
+        if evaluation.by_inputs:
+            document["by_inputs"] = {name: found.to_dict() for name, found in evaluation.by_inputs.items()}
         write_json(flag_values.json, document)
     if flag_values.report_dir:
         report_dir = Path(flag_values.report_dir)

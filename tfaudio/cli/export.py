@@ -33,7 +33,8 @@ model on the run's test recordings; one that falls too far behind, or exceeds a 
 written, and the command exits with 1. report.json and card.md beside them say what was found.
 
 On request: int16x8 (16-bit activations), tflm (C sources for a microcontroller), streaming and streaming_int8 (step
-models of a causal run).
+models of a causal run). A run that takes text beside the sound is had as saved_model, float32, float16 and
+dynamic_range, whose second input is the text or its tokens; MediaPipe, which takes sound alone, runs none of them.
 
 A folder that `tfaudio train --folds=...` wrote is exported fold by fold, and the accuracies are averaged.
 
@@ -170,6 +171,8 @@ def _export(
     if not len(calibration):
         raise TfaudioError("None of the training recordings can be used to calibrate with; mend them.")
 
+    texts = np.array([data.recordings.clips[int(index)].text or "" for index in test], object)
+
     def test_windows() -> Iterator[np.ndarray]:
         for index in test:
             yield from pipeline.waveform_windows(int(index))
@@ -186,6 +189,7 @@ def _export(
         calibration_names=[data.spec.relative_path(data.recordings.clips[int(i)]) for i in calibration],
         test_waveforms=test_windows(),
         test_targets=np.repeat(targets[test], pipeline.num_windows(test)).tolist(),
+        test_texts=np.repeat(texts, pipeline.num_windows(test)).tolist(),
         gate=gate,
         overwrite=flag_values.overwrite,
         clip_seconds=flag_values.clip_seconds,

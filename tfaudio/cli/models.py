@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from tfaudio.cli import load_tensorflow
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
+from tfaudio.runtime.classifier import TAKES_NO_TEXT
+from tfaudio.text import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,22 @@ def no_model_message(path: Path) -> str:
     return f"{path} holds neither a run (config.json) nor a SavedModel (saved_model.pb); name one."
 
 
-def open_model(name: str, *, threads: int = 1) -> OpenModel:
+def open_model(name: str, *, threads: int = 1, text: str | None = None) -> OpenModel:
     """Opens a model by what lies at its path. A .tflite file takes no TensorFlow.
 
+    Args:
+      name: the path.
+      threads: of a TFLite interpreter.
+      text: that all recordings are to be scored with, by a model that takes text; None or "" is none.
+
     Raises:
-      TfaudioError: if nothing usable lies there.
+      TfaudioError: if nothing usable lies there, or a text is given to a model that takes none.
     """
+
+    def check_text(tokenizer: Tokenizer | None) -> None:
+        if text and tokenizer is None:
+            raise TfaudioError(f"{name} {TAKES_NO_TEXT}")
+
     path = Path(name)
     if not path.exists():
         raise TfaudioError(f"There is no model {path}; name a .tflite file, a SavedModel or a run folder.")
@@ -76,7 +89,9 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
 
         classifier = Classifier(path, num_threads=threads)
         about = classifier.metadata
-        return OpenModel(about.labels, about.sample_rate, about.clip, classifier.score_batch, 1, about.unknown_below)
+        check_text(about.tokenizer)
+        score = functools.partial(classifier.score_batch, text=text)
+        return OpenModel(about.labels, about.sample_rate, about.clip, score, 1, about.unknown_below)
     saved_model = find_saved_model(path)
     if saved_model is not None:
         load_tensorflow()
@@ -84,10 +99,16 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
         from tfaudio.runtime.metadata import read_settings_folder
 
         metadata = read_settings_folder(saved_model / "assets")
+        check_text(metadata.tokenizer)
         batch_size = 1 if metadata.clip.seconds is None else _BATCH_SIZE
         score = load_score(saved_model)
         return OpenModel(
-            metadata.labels, metadata.sample_rate, metadata.clip, score, batch_size, metadata.unknown_below
+            metadata.labels,
+            metadata.sample_rate,
+            metadata.clip,
+            lambda waveforms: score(waveforms, [text or ""] * len(waveforms)),
+            batch_size,
+            metadata.unknown_below,
         )
     if not is_run_folder(path):
         raise TfaudioError(no_model_message(path))
@@ -95,8 +116,13 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
     read_config(path)
     load_tensorflow()
     bundle = load_bundle(path)
+    check_text(bundle.tokenizer)
     clip, rate = bundle.config.clip, bundle.config.front_end.sample_rate
     model = bundle.end_to_end(None if clip.seconds is None else clip.num_samples(rate))
     batch_size = 1 if clip.seconds is None else _BATCH_SIZE
     unknown_below = (read_calibration(path) or {}).get("unknown_below")
-    return OpenModel(bundle.labels, rate, clip, model.predict_on_batch, batch_size, unknown_below)
+
+    def score(waveforms: np.ndarray) -> np.ndarray:
+        return np.asarray(model.predict_on_batch(bundle.inputs(waveforms, [text] * len(waveforms))))
+
+    return OpenModel(bundle.labels, rate, clip, score, batch_size, unknown_below)

@@ -25,7 +25,8 @@ Classifies recordings of any format, rate and length. MODEL is a .tflite file, a
 labels, rate and window length come from it. A folder is searched for recordings; `-` reads one from standard input.
 A long recording is read piece by piece; its score is the mean over its windows, or, with --per_window, each window
 is told on its own. Where the run was calibrated (`tfaudio calibrate`), what is probably no class of the model's is told
-as unknown.
+as unknown. A model of sound and text (`tfaudio train --model=audio_text`) is told what is known of the recordings by
+--text; without it their text is missing.
 
   tfaudio predict --model=export/model_int8.tflite recordings --format=csv > labels.csv
 """
@@ -39,6 +40,9 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_enum("format", "table", _FORMATS, "What to print.", flag_values=flag_values)
     flags.DEFINE_integer("top", 1, "Labels to show for each recording.", flag_values=flag_values, lower_bound=1)
     flags.DEFINE_boolean("per_window", False, "One row a window instead of one a recording.", flag_values=flag_values)
+    flags.DEFINE_string(
+        "text", None, "About the recordings, for a model that takes text beside the sound.", flag_values=flag_values
+    )
     flags.DEFINE_integer("threads", 1, "Threads of the TFLite interpreter.", flag_values=flag_values, lower_bound=1)
     flags.mark_flag_as_required("model", flag_values)
 
@@ -56,7 +60,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.runtime.audio import duration_seconds, read_windows
     from tfaudio.runtime.classifier import average, classify_windows
 
-    model = open_model(flag_values.model, threads=flag_values.threads)
+    model = open_model(flag_values.model, threads=flag_values.threads, text=flag_values.text)
     tells_unknown = model.unknown_below is not None
     writer = _WRITERS[flag_values.format](flag_values.top, flag_values.per_window, max(map(len, files)), tells_unknown)
     # Asked of regular files alone: a pipe would be read to its end for its length, and then be empty.

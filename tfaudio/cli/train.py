@@ -159,7 +159,7 @@ def _train(run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: f
     from tfaudio.bundle import PREDICTIONS, is_run_folder
     from tfaudio.evaluation.evaluate import evaluate
     from tfaudio.evaluation.protocol import FoldResult
-    from tfaudio.evaluation.report import metrics_table, write_report
+    from tfaudio.evaluation.report import inputs_table, metrics_table, write_report
     from tfaudio.training.trainer import train
 
     run_dir = output_dir / run.folder
@@ -176,8 +176,11 @@ def _train(run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: f
     write_report(run_dir, evaluation.metrics, title=title)
     evaluation.write_predictions(run_dir / PREDICTIONS, bundle)
     print(metrics_table(evaluation.metrics, title=title), flush=True)
-    support = {row["label"]: row["support"] for row in evaluation.metrics.per_class}
-    return FoldResult(run.fold, evaluation.correct, seed=run.config.training.seed, details={"support": support})
+    details: dict[str, Any] = {"support": {row["label"]: row["support"] for row in evaluation.metrics.per_class}}
+    if evaluation.by_inputs:
+        print(inputs_table(evaluation.by_inputs), flush=True)
+        details["by_inputs"] = {name: found.accuracy for name, found in evaluation.by_inputs.items()}
+    return FoldResult(run.fold, evaluation.correct, seed=run.config.training.seed, details=details)
 
 
 def _record(
@@ -191,7 +194,7 @@ def _record(
     choices: dict[str, Choice],
     seconds: float,
 ) -> dict[str, Any]:
-    from tfaudio.evaluation.protocol import best_guess, result_record, summarize_folds
+    from tfaudio.evaluation.protocol import best_guess, mean_by_inputs, result_record, summarize_folds
 
     summary = summarize_folds(results)
     extra = {
@@ -209,6 +212,8 @@ def _record(
         )
         extra["candidates"] = candidates
         extra["choices"] = {fold: choice.to_dict() for fold, choice in choices.items()}
+    if by_inputs := mean_by_inputs(results):
+        extra["accuracy_by_inputs"] = by_inputs
     if config.training.shuffle_labels:
         extra["control"] = {"guess": best_guess(results)}
     return result_record(
@@ -300,6 +305,8 @@ def summary_line(record: dict[str, Any]) -> str:
         text += f"; mean of {count} folds {record['mean_over_folds']:.1%}, standard deviation {deviation:.1%}"
     if (count := len(record["seeds"])) > 1:
         text += f"; {count} seeds, standard deviation between them {record['standard_deviation_over_seeds']:.1%}"
+    for name, accuracy in record.get("accuracy_by_inputs", {}).items():
+        text += f"\ngiven {name.replace('_', ' ')}: {accuracy:.1%}"
     if "control" in record:
         guess = record["control"]["guess"]
         verdict = "as it should be" if low <= guess else "ABOVE IT: something of the test recordings is in training"

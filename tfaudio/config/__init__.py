@@ -9,6 +9,7 @@ from tfaudio.config.base import Config
 from tfaudio.config.clip import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, RESAMPLER, ClipConfig, ResamplerKernel
 from tfaudio.config.front_end import LARGEST_SAMPLE, FrontEndConfig
 from tfaudio.config.run import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from tfaudio.config.text import TextConfig
 
 __all__ = [
     "LARGEST_SAMPLE",
@@ -23,5 +24,6 @@ __all__ = [
     "ModelConfig",
     "ResamplerKernel",
     "RunConfig",
+    "TextConfig",
     "TrainingConfig",
 ]

@@ -9,6 +9,7 @@ from tfaudio.config.augment import AugmentConfig
 from tfaudio.config.base import Config, check, check_range
 from tfaudio.config.clip import ClipConfig
 from tfaudio.config.front_end import FrontEndConfig
+from tfaudio.config.text import TextConfig
 
 # Bounds beyond which nothing is computed, only memory or a number format exhausted.
 _MOST_SEEDS = 2**32  # NumPy takes no other
@@ -192,6 +193,7 @@ class RunConfig(Config):
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def check(self) -> None:
@@ -199,6 +201,11 @@ class RunConfig(Config):
             self.training.early_stopping_patience == 0 or self.data.validation_fraction > 0,
             "training.early_stopping_patience needs data.validation_fraction above 0: stopping on the test "
             "set would flatter the result.",
+        )
+        check(
+            not (self.text.length and self.front_end.learnt),
+            "text.length must be 0 where the front end is learnt: a model of sound and text takes features whose zeros "
+            "say that there is no sound.",
         )
         if not self.front_end.standardized:
             self._check_augmentation_of_bare_features()

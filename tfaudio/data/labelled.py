@@ -69,6 +69,11 @@ def split_of(config: RunConfig, spec: DatasetSpec) -> Split:
     raise TfaudioError(unknown_name_message(f"group of data set '{spec.name}'", group, known))
 
 
+def fingerprint_of(config: RunConfig, spec: DatasetSpec) -> str:
+    """Identifies what a run learns from: the data set, with its texts where the run reads them."""
+    return spec.fingerprint(with_text=config.text.length > 0)
+
+
 def read_labelled_data(
     config: RunConfig,
     *,
@@ -79,7 +84,7 @@ def read_labelled_data(
     """Reads the data set that a configuration names, and decodes each clip once.
 
     Args:
-      config: data and front_end.sample_rate are used.
+      config: data, text.length and front_end.sample_rate are used.
       clips: picks what to decode from the configuration's split; None decodes everything.
       expect_fingerprint: of the data set as it was when the run was trained; None asks for nothing.
       progress: show a bar.
@@ -88,7 +93,7 @@ def read_labelled_data(
       TfaudioError: if there is no such data set, nothing in it can be used, or it has changed.
     """
     spec = read_dataset(config.data)
-    if expect_fingerprint is not None and spec.fingerprint() != expect_fingerprint:
+    if expect_fingerprint is not None and fingerprint_of(config, spec) != expect_fingerprint:
         raise TfaudioError(
             f"The data set '{spec.name}' at {config.data.data_dir} has changed since this run was trained, so its "
             "test recordings may have been trained on; restore it, or train again."

@@ -83,7 +83,7 @@ def _manifest_clip(source: Path, line: int, row: dict[str, str]) -> Clip:
         fold=None if fold is None else int(float(fold)),
         split=split,
         group=composed(group) if group else None,
-        text=row.get("text") or None,
+        text=composed(row.get("text", "")) or None,
         start=start,
         end=end,
     )

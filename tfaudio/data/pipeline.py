@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfaudio.audio.framing import fix_length, windows
+from tfaudio.augment.inputs import drop_inputs
 from tfaudio.augment.mixing import Examples, mix_examples
 from tfaudio.augment.seeds import fold_in, split_seed
 from tfaudio.augment.spectrogram import change_features, spec_augment
@@ -21,7 +22,7 @@ from tfaudio.config import RunConfig
 from tfaudio.data.augmentation import waveform_augmentation
 from tfaudio.data.recordings import Recordings, parallel_calls, untuned
 from tfaudio.features.family import smallest_deviations
-from tfaudio.features.front_end import compute_features
+from tfaudio.features.front_end import compute_features, without_silence
 from tfaudio.features.normalization import Normalization, NormalizationFitter
 from tfaudio.terminal import native_messages_hidden
 
@@ -35,9 +36,10 @@ class Pipeline:
       num_classes: size of a one-hot target.
       config: front end, clip, augmentation, batch size and seed are used.
       normalization: of the features.
+      tokens: int32 [clips, config.text.length], what is written about each clip; None leaves texts out.
 
-    The datasets give (inputs, targets): inputs are features float32 [batch, frames, bins], or, where
-    config.clip.seconds is None, a dict of "features" and "mask" (boolean [batch, frames]).
+    The datasets give (inputs, targets): inputs are features float32 [batch, frames, bins]; or a dict of "features" with
+    "mask" (boolean [batch, frames]) where config.clip.seconds is None, and with "tokens" where there are some.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Pipeline:
         num_classes: int,
         config: RunConfig,
         normalization: Normalization | None = None,
+        tokens: np.ndarray | None = None,
     ) -> None:
         self.recordings = recordings
         self.config = config
@@ -56,6 +59,7 @@ class Pipeline:
         if config.front_end.takes_steps:
             self._augment = config.augment.replace(frequency_masks=0)
         self._targets = tf.constant(targets, tf.int64)
+        self._tokens = None if tokens is None else tf.constant(tokens, tf.int32)
         self._load = recordings.waveform_loader()
         self._calls = parallel_calls(config.data)
         self._masked = config.clip.seconds is None
@@ -69,7 +73,8 @@ class Pipeline:
 
     def _compute_features(self, waveforms: tf.Tensor) -> tf.Tensor:
         # Recordings were checked when they were read; augmentation may go beyond what they may hold.
-        return compute_features(waveforms, self.config.front_end, self.normalization, check_values=False)
+        features = compute_features(waveforms, self.config.front_end, self.normalization, check_values=False)
+        return without_silence(features, waveforms) if self._tokens is not None else features
 
     def steps_per_epoch(self, num_examples: int) -> int:
         """Whole batches in an epoch; at least one."""
@@ -173,9 +178,11 @@ class Pipeline:
         # Windows of several clips share a batch, so that short clips fill it too.
         dataset = dataset.padded_batch(batch) if self._masked else dataset.rebatch(batch)
         one_hot = self._one_hot_of(indices)
+        texts = None if self._tokens is None else tf.gather(self._tokens, indices)
 
         def finish(examples: tf.Tensor, position: tf.Tensor, length: tf.Tensor) -> tuple[Any, tf.Tensor]:
-            inputs, _ = self._inputs(examples, length)
+            features, mask = self._features_and_mask(examples, length)
+            inputs = _inputs(features, mask, None if texts is None else tf.gather(texts, position))
             return inputs, tf.gather(one_hot, position) if with_targets else position
 
         dataset = dataset.map(finish, num_parallel_calls=self._calls)
@@ -227,8 +234,8 @@ class Pipeline:
 
     def _training_example(
         self, index: tf.Tensor, epoch_seed: tf.Tensor, augmentation: WaveformAugmentation
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One augmented example, its class and its length."""
+    ) -> tuple[tf.Tensor, ...]:
+        """One augmented example, its class and its length; and its tokens, if there are texts."""
         crop_seed, augment_seed = split_seed(fold_in(epoch_seed, index + 2**20), 2)  # apart from the batches' seeds
         waveform = self._load(index)
         if self._num_samples is not None:
@@ -238,7 +245,8 @@ class Pipeline:
             waveform = fix_length(waveform, self._num_samples, short=self.config.clip.short, start=start)
         waveform = augmentation(waveform, augment_seed)
         example, length = self._example(waveform)
-        return example, tf.gather(self._targets, index), length
+        texts = () if self._tokens is None else (tf.gather(self._tokens, index),)
+        return example, tf.gather(self._targets, index), length, *texts
 
     def _example(self, waveform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What a batch is made of, and its length: windows as they are, or the features of a recording taken whole.
@@ -258,26 +266,28 @@ class Pipeline:
         count = tf.shape(cut)[0]
         return cut, tf.repeat(position, count), tf.fill([count], tf.constant(self._num_samples, tf.int32))
 
-    def _inputs(self, examples: tf.Tensor, lengths: tf.Tensor) -> tuple[Any, tf.Tensor | None]:
-        """The model's inputs, and their mask, from a batch of what `_example` gives."""
+    def _features_and_mask(self, examples: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Features, and their mask where recordings are taken whole, of a batch of what `_example` gives."""
         if not self._masked:
             return self._features(examples), None
-        mask = tf.sequence_mask(lengths, tf.shape(examples)[1])
-        return {"features": examples, "mask": mask}, mask
+        return examples, tf.sequence_mask(lengths, tf.shape(examples)[1])
 
     def _training_batch(
         self, batch: tuple[tf.Tensor, ...], seed: tf.Tensor, class_weights: tf.Tensor | None
     ) -> tuple[Any, ...]:
-        examples, classes, lengths = batch
+        examples, classes, lengths, *texts = batch
+        tokens = texts[0] if texts else None
         mix_seed, mask_seed = split_seed(seed, 2)
         augment = self._augment
-        inputs, mask = self._inputs(examples, lengths)
-        features = inputs["features"] if self._masked else inputs
+        features, mask = self._features_and_mask(examples, lengths)
         targets = tf.one_hot(classes, self.num_classes)
         features = change_features(features, mask, augment, seed)
-        features, targets, mask = mix_examples(Examples(features, targets, mask), augment, mix_seed, seed)
+        mixed = mix_examples(Examples(features, targets, mask, tokens), augment, mix_seed, seed)
+        features, targets, mask, tokens = mixed
         features = spec_augment(features, augment, mask_seed)
-        inputs = {"features": features, "mask": mask} if self._masked else features
+        if tokens is not None:
+            features, tokens = drop_inputs(features, tokens, self.config.text, seed)
+        inputs = _inputs(features, mask, tokens)
         if class_weights is None:
             return inputs, targets
         return inputs, targets, tf.linalg.matvec(targets, class_weights)
@@ -287,6 +297,13 @@ class Pipeline:
         features = self._features(tf.reshape(views, [-1, views.shape[-1]]))
         features = change_features(features, None, self._augment, change_seed)
         return spec_augment(features, self._augment, mask_seed), tf.zeros(tf.shape(features)[:1])
+
+
+def _inputs(features: tf.Tensor, mask: tf.Tensor | None, tokens: tf.Tensor | None) -> Any:
+    """What a classifier takes: features, or a dict of them and what goes with them."""
+    beside = {"mask": mask, "tokens": tokens}
+    given = {name: tensor for name, tensor in beside.items() if tensor is not None}
+    return {"features": features, **given} if given else features
 
 
 @functools.cache

@@ -33,7 +33,7 @@ class Clip:
       fold: official fold of cross-validation, if the data set has folds.
       split: "train", "validation" or "test", if the data set has an official split.
       group: what must not be torn apart by a split: a speaker, a source recording, a session.
-      text: what is said, if it is known.
+      text: what is said in it or written about it, if it is known.
       start: seconds from the beginning of the file at which the clip starts; None is the beginning.
       end: seconds from the beginning of the file at which the clip ends; None is the end of the file.
     """
@@ -138,12 +138,14 @@ class DatasetSpec:
         """The clip's group; a clip without one is a group of its own file."""
         return clip.group if clip.group is not None else self.relative_path(clip)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, *, with_text: bool = False) -> str:
         """Identifies what is trained and tested on: sha256, hex, over each clip's relative path, label, fold,
-        split, group, start and end. It is the same on every machine, and does not look at the audio itself."""
+        split, group, start and end, and `with_text`, for a model that reads it, its text. It is the same on every
+        machine, and does not look at the audio itself."""
         digest = hashlib.sha256()
         for clip in self.clips:
             row = [self.relative_path(clip), clip.label, clip.fold, clip.split, clip.group, clip.start, clip.end]
+            row += [clip.text] * with_text
             digest.update(json.dumps(row).encode() + b"\n")
         return digest.hexdigest()
 

@@ -117,6 +117,8 @@ def why_apart(members: Sequence[Bundle]) -> str | None:
     first = members[0]
     if first.config.front_end.learnt:
         return "each has learnt a front end of its own"
+    if first.tokenizer is not None:
+        return "they take text beside the sound"
     for member in members:
         if (member.config.front_end, member.config.clip) != (first.config.front_end, first.config.clip):
             return f"{member.path} has another front end or clip than {first.path}"

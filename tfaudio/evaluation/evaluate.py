@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import keras
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from tfaudio.bundle import Bundle, load_bundle, read_split, write_csv
@@ -20,6 +22,11 @@ from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.metrics import Metrics, compute_metrics
 from tfaudio.models.classifier import with_scores
 
+# What a model of sound and text is given: both, one of them, or with each sound another's text. What a text is worth
+# shows in the second; whether the model reads it at all, in the last.
+Inputs = Literal["audio_and_text", "audio", "text", "audio_and_shuffled_text"]
+INPUTS: tuple[Inputs, ...] = get_args(Inputs)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -31,6 +38,7 @@ class Evaluation:
       targets: int64 [n].
       scores: float32 [n, classes].
       skipped: test recordings that could not be scored, and why.
+      by_inputs: of a run that takes text, the figures by what it was given, in the order of INPUTS; otherwise empty.
     """
 
     metrics: Metrics
@@ -38,6 +46,7 @@ class Evaluation:
     targets: np.ndarray
     scores: np.ndarray
     skipped: tuple[Skipped, ...] = ()
+    by_inputs: Mapping[str, Metrics] = field(default_factory=dict)
 
     @property
     def correct(self) -> tuple[bool, ...]:
@@ -98,11 +107,22 @@ def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, prog
     clips = tuple(data.recordings.clips[index] for index in indices)
     metrics = compute_metrics(targets, scores, bundle.labels)
     skipped = data.skipped_of(split_of(bundle.config, data.spec).test)
-    return Evaluation(metrics, clips, targets, scores, skipped)
+    by_inputs: dict[str, Metrics] = {}
+    if bundle.tokenizer is not None:
+        by_inputs[INPUTS[0]] = metrics
+        for inputs in INPUTS[1:]:
+            found = score_clips(bundle, data.recordings, indices, inputs=inputs)
+            by_inputs[inputs] = compute_metrics(targets, found, bundle.labels)
+    return Evaluation(metrics, clips, targets, scores, skipped, by_inputs)
 
 
 def score_clips(
-    bundle: Bundle, recordings: Recordings, indices: np.ndarray, *, progress: str | None = None
+    bundle: Bundle,
+    recordings: Recordings,
+    indices: np.ndarray,
+    *,
+    progress: str | None = None,
+    inputs: Inputs = "audio_and_text",
 ) -> np.ndarray:
     """Scores recordings whole: the mean over the windows of each, as the device does it.
 
@@ -111,11 +131,12 @@ def score_clips(
       recordings: at the run's sample rate.
       indices: which of them, int64 [n].
       progress: what a bar is called; None shows none.
+      inputs: what a model that takes text is given; texts are shuffled by the run's seed, among the n recordings.
 
     Returns:
       float32 [n, classes].
     """
-    outputs, positions = _predict(with_scores(bundle.classifier), bundle, recordings, indices, progress)
+    outputs, positions = _predict(with_scores(bundle.classifier), bundle, recordings, indices, progress, inputs)
     total = np.zeros((len(indices), len(bundle.labels)), np.float64)
     np.add.at(total, positions, outputs)
     return (total / np.bincount(positions, minlength=len(indices))[:, None]).astype(np.float32)
@@ -136,15 +157,35 @@ def window_logits(bundle: Bundle, recordings: Recordings, indices: np.ndarray) -
 
 
 def _predict(
-    model: keras.Model, bundle: Bundle, recordings: Recordings, indices: np.ndarray, progress: str | None
+    model: keras.Model,
+    bundle: Bundle,
+    recordings: Recordings,
+    indices: np.ndarray,
+    progress: str | None,
+    inputs: Inputs = "audio_and_text",
 ) -> tuple[np.ndarray, np.ndarray]:
     unused_targets = np.zeros(len(recordings.clips), np.int64)
-    pipeline = Pipeline(recordings, unused_targets, len(bundle.labels), bundle.config, bundle.normalization)
+    tokens = _tokens(bundle, recordings, indices, inputs)
+    pipeline = Pipeline(recordings, unused_targets, len(bundle.labels), bundle.config, bundle.normalization, tokens)
     outputs, positions = [], []
     bar = tqdm(total=len(indices), desc=progress, unit="clip", disable=None if progress else True, leave=False)
     with bar:
-        for inputs, position in pipeline.evaluation(indices):
-            outputs.append(model.predict_on_batch(inputs))
+        for given, position in pipeline.evaluation(indices):
+            if inputs == "text":
+                given["features"] = tf.zeros_like(given["features"])
+            outputs.append(model.predict_on_batch(given))
             positions.append(position.numpy())
             bar.update(int(positions[-1][-1]) + 1 - bar.n)
     return np.concatenate(outputs), np.concatenate(positions)
+
+
+def _tokens(bundle: Bundle, recordings: Recordings, indices: np.ndarray, inputs: Inputs) -> np.ndarray | None:
+    """The tokens of all recordings as a model is to be given them, int32 [clips, length]; None if it takes none."""
+    if bundle.tokenizer is None:
+        return None
+    tokens = bundle.tokenizer.tokens(clip.text for clip in recordings.clips)
+    if inputs == "audio":
+        tokens[:] = 0
+    elif inputs == "audio_and_shuffled_text":
+        tokens[indices] = tokens[np.random.default_rng(bundle.config.training.seed).permutation(indices)]
+    return tokens

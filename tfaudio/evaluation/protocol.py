@@ -127,6 +127,22 @@ def best_guess(results: Iterable[FoldResult]) -> float:
     return max(counts.values()) / counts.total()
 
 
+def mean_by_inputs(results: Iterable[FoldResult]) -> dict[str, float]:
+    """Returns the accuracy by what a model of sound and text was given, over the clips of all trainings.
+
+    Args:
+      results: whose details hold "by_inputs", the accuracy of each; empty where they do not.
+    """
+    found: dict[str, list[tuple[float, int]]] = {}
+    for result in results:
+        for name, accuracy in result.details.get("by_inputs", {}).items():
+            found.setdefault(name, []).append((accuracy, len(result.correct)))
+    return {
+        name: sum(accuracy * count for accuracy, count in of_name) / sum(count for _, count in of_name)
+        for name, of_name in found.items()
+    }
+
+
 def _interval(clips: np.ndarray) -> tuple[float, float]:
     if len(np.unique(clips)) == 1 and clips[0] in (0.0, 1.0):
         return wilson_interval(int(clips.sum()), len(clips))

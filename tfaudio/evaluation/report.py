@@ -7,6 +7,7 @@ import io
 import os
 import unicodedata
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,19 @@ def metrics_table(metrics: Metrics, *, title: str = "") -> str:
         ]
         padded = [cell.rjust(w) for cell, w in zip(cells, columns.values(), strict=True)]
         lines.append("  ".join([_pad(names[row["label"]], width), *padded]))
+    return "\n".join(lines) + "\n"
+
+
+def inputs_table(by_inputs: Mapping[str, Metrics]) -> str:
+    """Lays out what a model of sound and text does with both, with one of them, and with texts of other recordings.
+
+    The intervals are Wilson's at 95 %.
+    """
+    lines = [f"{'given':<24}  accuracy  95 % interval   macro F1"]
+    for name, found in by_inputs.items():
+        low, high = wilson_interval(sum(row[i] for i, row in enumerate(found.confusion)), found.num_clips)
+        interval = f"{low:.1%} to {high:.1%}"
+        lines.append(f"{name.replace('_', ' '):<24}  {found.accuracy:>8.1%}  {interval:<14}  {found.macro_f1:>8.1%}")
     return "\n".join(lines) + "\n"
 
 

@@ -54,6 +54,7 @@ def export_run(
     calibration: Waveforms,
     test_waveforms: Iterable[Waveforms] | None = None,
     test_targets: Iterable[int] | None = None,
+    test_texts: Sequence[str] | None = None,
     gate: GateConfig | None = None,
     overwrite: bool = False,
     clip_seconds: float | None = None,
@@ -78,6 +79,7 @@ def export_run(
       test_waveforms: windows float32 [num_samples] to compare the artifacts on; None takes the calibration clips,
         and the report says so.
       test_targets: class index of each test window, or None if unknown.
+      test_texts: of each test window, for a run that takes text; None: there are none.
       gate: thresholds.
       overwrite: replace an earlier export.
       clip_seconds: window of the exported files; None takes the run's. Needed for .tflite files where the run takes
@@ -113,13 +115,14 @@ def export_run(
         say("comparing with Keras")
         tested = test_waveforms is not None
         result = run_gate(
-            lambda batch: np.asarray(keras_model.predict_on_batch(batch)),
+            lambda *clips: np.asarray(keras_model.predict_on_batch(bundle.inputs(*clips))),
             {c.name: c.score for c in candidates if c.score is not None},
             waveforms=_of_length(calibration if test_waveforms is None else test_waveforms, num_samples),
             targets=test_targets if tested else None,
             gate=gate or GateConfig(),
             # Recordings taken whole are of unequal length.
             batch_size=1 if num_samples is None else BATCH_SIZE,
+            texts=test_texts if tested and bundle.tokenizer is not None else None,
         )
         say("measuring time and memory")
         reports = tuple(
@@ -192,6 +195,7 @@ def _metadata(
         feature_mean=bundle.normalization.mean,
         feature_stddev=bundle.normalization.stddev,
         thresholds=dict(thresholds or {}),
+        tokenizer=bundle.tokenizer,
     )
 
 
@@ -244,6 +248,7 @@ def _details(bundle: Bundle, clip: ClipConfig, num_samples: int | None, fingerpr
         "clip": clip.to_dict(),
         "dataset": bundle.config.data.dataset,
         "dataset_fingerprint": fingerprint,
+        **({} if bundle.tokenizer is None else {"text": bundle.tokenizer.settings()}),
     }
 
 

@@ -18,7 +18,15 @@ from tfaudio.export import microcontroller, saved_model
 from tfaudio.export.layer_errors import LayerError, layer_errors
 from tfaudio.export.metadata import with_metadata
 from tfaudio.export.parity import Score, median_latency_ms
-from tfaudio.export.report import CALIBRATED, SAVED_MODEL, STEP_MODELS, STREAMING_INT8, TFLM, WAVEFORM_FILES
+from tfaudio.export.report import (
+    CALIBRATED,
+    SAVED_MODEL,
+    STEP_MODELS,
+    STREAMING_INT8,
+    TFLM,
+    WAVEFORM_FILES,
+    WITH_TEXT,
+)
 from tfaudio.export.streaming import StreamingConverter
 from tfaudio.export.streaming_model import StreamingModel
 from tfaudio.export.tflite import TfliteConverter, TfliteModel
@@ -37,7 +45,7 @@ class Candidate:
     Args:
       name: of its format.
       content: bytes of a file or, where the format is a folder, the folder.
-      score: float32 [batch, num_samples] to scores [batch, classes].
+      score: float32 [batch, num_samples], of a run with text beside the texts, to scores [batch, classes].
       notes: what else to know.
       problem: why it could not be made; the other fields are then empty.
       model: the TFLite file that counts in a folder of several.
@@ -101,6 +109,7 @@ class Maker:
     def make(self, name: str) -> Candidate:
         """Makes the candidate of a format; one that cannot be made says why."""
         try:
+            self._check_text(name)
             if name in STEP_MODELS:
                 return self._streaming(name)
             if name == SAVED_MODEL:
@@ -108,6 +117,13 @@ class Maker:
             return self._microcontroller() if name == TFLM else self._tflite(name)
         except TfaudioError as error:
             return Candidate(name, problem=str(error))
+
+    def _check_text(self, name: str) -> None:
+        if self._bundle.tokenizer is not None and name not in WITH_TEXT:
+            raise TfaudioError(
+                f"{name} cannot be made of a model that takes text beside the sound, which is converted with float "
+                f"activations and a waveform and tokens at a time; export {', '.join(WITH_TEXT)}."
+            )
 
     def cost(self, candidate: Candidate) -> Cost:
         """Measures a candidate that could be made."""
@@ -147,7 +163,8 @@ class Maker:
     def _tflite(self, variant: str) -> Candidate:
         conversion = self._converter.convert(variant)
         content = with_metadata(conversion.content, self._metadata(variant))
-        return Candidate(variant, content, TfliteModel(content).score, conversion.notes)
+        model = TfliteModel(content, tokenizer=self._bundle.tokenizer)
+        return Candidate(variant, content, model.score, conversion.notes)
 
     def _streaming(self, variant: str) -> Candidate:
         if self._streaming_converter is None:

@@ -26,6 +26,14 @@ def _lines(report: ExportReport) -> Iterator[str]:
         f"An audio classifier: mono audio at {front_end['sample_rate']} Hz in, {length}; one score a class out, the "
         "scores summing to one. Front end, labels and settings are inside each file."
     )
+    if "text" in about:
+        yield ""
+        yield (
+            f"Beside the sound it takes a text of up to {about['text']['length']} words, such as a title; either may "
+            'be missing: a text of "", a waveform of zeros. A `.tflite` file takes the words as tokens, int32 '
+            f"[1, {about['text']['length']}], by the vocabulary.txt inside it, 0 where there is no word; "
+            "`tfaudio.runtime` makes them. MediaPipe's AudioClassifier takes sound alone and does not run these files."
+        )
     yield ""
     yield from _table(
         ("", ""),

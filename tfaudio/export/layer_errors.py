@@ -141,7 +141,9 @@ class _Outputs:
                     yield index, kind, name
 
     def run(self, waveform: Array, names: Iterable[str]) -> dict[str, npt.NDArray[np.float64]]:
-        (entry,) = self._interpreter.get_input_details()
+        entry, *texts = self._interpreter.get_input_details()
+        for details in texts:
+            self._interpreter.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
         self._interpreter.set_tensor(entry["index"], waveform[np.newaxis].astype(np.float32, copy=False))
         self._interpreter.invoke()
         return {name: self._value(self._tensors[name]) for name in names}

@@ -18,14 +18,15 @@ import numpy as np
 
 import tfaudio
 from tfaudio.export.flatbuffer import parse, schema, serialize
-from tfaudio.model_settings import LABELS_FILE, SETTINGS_FILE, ModelMetadata
+from tfaudio.model_settings import LABELS_FILE, SETTINGS_FILE, VOCABULARY_FILE, ModelMetadata
+from tfaudio.text import Tokenizer
 
 _METADATA_NAME = b"TFLITE_METADATA"
 _MIN_PARSER_VERSION = "1.3.0"
 
 # Members of the schema's unions and enumerations.
 _CONTENT_AUDIO, _CONTENT_FEATURE = 4, 1
-_FILE_UNKNOWN, _FILE_AXIS_LABELS = 0, 2
+_FILE_UNKNOWN, _FILE_AXIS_LABELS, _FILE_VOCABULARY = 0, 2, 5
 
 # A table's fields by slot: the schema's order of declaration.
 _Offset = int
@@ -35,7 +36,7 @@ def with_metadata(content: bytes, metadata: ModelMetadata) -> bytes:
     """Adds both kinds of metadata to a TFLite file.
 
     Args:
-      content: the file, waveform [1, num_samples] to scores [1, classes].
+      content: the file, waveform [1, num_samples], of a model that takes text beside tokens, to scores [1, classes].
       metadata: what the file is to say of itself.
 
     Returns:
@@ -44,7 +45,8 @@ def with_metadata(content: bytes, metadata: ModelMetadata) -> bytes:
     model = parse(content)
     buffer = schema.BufferT()
     description = f"{metadata.model} audio classifier, {metadata.variant}"
-    buffer.data = np.frombuffer(mediapipe_metadata(sample_rate=metadata.sample_rate, description=description), np.uint8)
+    told = mediapipe_metadata(sample_rate=metadata.sample_rate, description=description, tokenizer=metadata.tokenizer)
+    buffer.data = np.frombuffer(told, np.uint8)
     model.buffers.append(buffer)
     entry = schema.MetadataT()
     entry.name, entry.buffer = _METADATA_NAME, len(model.buffers) - 1
@@ -61,13 +63,18 @@ def with_metadata(content: bytes, metadata: ModelMetadata) -> bytes:
     return archive.getvalue()
 
 
-def mediapipe_metadata(*, sample_rate: int, description: str, channels: int = 1) -> bytes:
+def mediapipe_metadata(
+    *, sample_rate: int, description: str, channels: int = 1, tokenizer: Tokenizer | None = None
+) -> bytes:
     """Builds the metadata flatbuffer that MediaPipe and TFLite's task library read.
+
+    With a second input, which it then tells, MediaPipe's audio classifier refuses a model, as it should.
 
     Args:
       sample_rate: Hz, of the waveform that the model takes.
       description: of the model.
       channels: of the waveform.
+      tokenizer: of a model that takes text.
 
     Returns:
       A flatbuffer of file identifier "M001".
@@ -80,7 +87,14 @@ def mediapipe_metadata(*, sample_rate: int, description: str, channels: int = 1)
     content = _table(b, 3, uint8={0: _CONTENT_FEATURE}, offsets={1: feature})
     labels = _associated_file(b, LABELS_FILE, "Class names in the order of the scores.", _FILE_AXIS_LABELS)
     output_tensor = _tensor(b, "scores", "One score a class.", content, lowest=0.0, highest=1.0, files=[labels])
-    inputs, outputs = _vector(b, [input_tensor]), _vector(b, [output_tensor])
+    input_tensors = [input_tensor]
+    if tokenizer is not None:
+        content = _table(b, 3, uint8={0: _CONTENT_FEATURE}, offsets={1: _table(b, 0)})
+        words = _associated_file(b, VOCABULARY_FILE, "The word of each token, one a line.", _FILE_VOCABULARY)
+        most = float(len(tokenizer.vocabulary) + 1)
+        about = "Words of a text by their tokens; 0 where there is none."
+        input_tensors.append(_tensor(b, "tokens", about, content, lowest=0.0, highest=most, files=[words]))
+    inputs, outputs = _vector(b, input_tensors), _vector(b, [output_tensor])
     graph = _table(b, 10, offsets={2: inputs, 3: outputs})
     graphs = _vector(b, [graph])
     ours = _associated_file(b, SETTINGS_FILE, "Every setting of the front end, as JSON.", _FILE_UNKNOWN)

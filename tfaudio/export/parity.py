@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,8 @@ from tfaudio.errors import TfaudioError
 from tfaudio.export.report import SAVED_MODEL, STREAMING, GateConfig
 
 Array = npt.NDArray[np.float32]
-Score = Callable[[Array], Array]  # float32 [batch, num_samples] to scores float32 [batch, classes]
+# float32 [batch, num_samples] to scores float32 [batch, classes]; of what takes text with a list of texts beside them.
+Score = Callable[..., Array]
 
 BATCH_SIZE = 32
 # These compute what Keras computes, so their scores are held to Keras' and not only their decisions.
@@ -52,6 +54,7 @@ def run_gate(
     targets: Iterable[int] | None,
     gate: GateConfig,
     batch_size: int = BATCH_SIZE,
+    texts: Sequence[str] | None = None,
 ) -> GateResult:
     """Compares artifacts with Keras on the same clips.
 
@@ -64,20 +67,26 @@ def run_gate(
       targets: class index of each window, or None if unknown.
       gate: the thresholds.
       batch_size: windows scored at a time; 1 takes windows of unequal length.
+      texts: of each window, "" where there is none; None scores windows alone.
 
     Raises:
-      TfaudioError: if there are no clips, or not one target for each.
+      TfaudioError: if there are no clips, or not one target and text for each.
     """
     labelled = targets is not None
     expected: list[int] = [int(t) for t in targets] if targets is not None else []
     reference: list[Array] = []
     scores: dict[str, list[Array]] = {name: [] for name in artifacts}
-    first: Array | None = None
+    first: tuple[Any, ...] | None = None
+    count = 0
     for batch in batches(waveforms, batch_size):
-        first = batch[:1] if first is None else first
-        reference.append(keras_score(batch))
+        given = (batch,) if texts is None else (batch, list(texts[count : count + len(batch)]))
+        count += len(batch)
+        if texts is not None and len(texts) < count:
+            raise TfaudioError(f"The export gate got {count} clips or more but {len(texts)} texts.")
+        first = tuple(part[:1] for part in given) if first is None else first
+        reference.append(keras_score(*given))
         for name, score in artifacts.items():
-            scores[name].append(score(batch))
+            scores[name].append(score(*given))
     if first is None:
         raise TfaudioError("The export gate needs at least one clip to compare the artifacts on; none was given.")
     wanted = np.concatenate(reference)
@@ -85,7 +94,7 @@ def run_gate(
         raise TfaudioError(f"The export gate got {len(wanted)} clips but {len(expected)} targets.")
     truth = np.asarray(expected) if labelled else None
     result = GateResult(
-        len(wanted), _accuracy(wanted, truth), median_latency_ms(keras_score, first), _class_accuracy(wanted, truth)
+        len(wanted), _accuracy(wanted, truth), median_latency_ms(keras_score, *first), _class_accuracy(wanted, truth)
     )
     for name, score in artifacts.items():
         found = np.concatenate(scores[name])
@@ -93,7 +102,7 @@ def run_gate(
             accuracy=_accuracy(found, truth),
             agreement=float(np.mean(found.argmax(axis=1) == wanted.argmax(axis=1))),
             max_score_difference=float(np.abs(found - wanted).max()) if np.isfinite(found).all() else float("inf"),
-            latency_ms=median_latency_ms(score, first),
+            latency_ms=median_latency_ms(score, *first),
             class_accuracy=_class_accuracy(found, truth),
         )
         problems = tuple(_problems(name, measurement, result, gate))
@@ -144,14 +153,14 @@ def batches(waveforms: Iterable[Array], size: int) -> Iterator[Array]:
         yield np.stack(chunk).astype(np.float32, copy=False)
 
 
-def median_latency_ms(score: Score, waveform: Array, *, runs: int = 30, budget_seconds: float = 2.0) -> float:
-    """Median time of a call, in ms, over up to `runs` calls after two that do not count."""
-    score(waveform)
-    score(waveform)
+def median_latency_ms(score: Score, *given: Any, runs: int = 30, budget_seconds: float = 2.0) -> float:
+    """Median time of a call with what is given, in ms, over up to `runs` calls after two that do not count."""
+    score(*given)
+    score(*given)
     times: list[float] = []
     start = time.perf_counter()
     while len(times) < runs and (len(times) < 3 or time.perf_counter() - start < budget_seconds):
         before = time.perf_counter()
-        score(waveform)
+        score(*given)
         times.append(time.perf_counter() - before)
     return float(np.median(times) * 1000)

@@ -23,6 +23,8 @@ ON_REQUEST = (INT16X8, TFLM, *STEP_MODELS)
 ALL_FORMATS = (*FORMATS, *ON_REQUEST)
 CALIBRATED = ("int8", INT16X8, TFLM, STREAMING_INT8)
 WAVEFORM_FILES = (*TFLITE_VARIANTS, INT16X8)  # .tflite files from a waveform to scores
+# What a model of sound and text can be had in: quantisers know its words by no range, and the rest takes sound alone.
+WITH_TEXT = (SAVED_MODEL, "float32", "float16", "dynamic_range")
 REPORT, LABELS, CARD = "report.json", "labels.txt", "card.md"
 REPORT_VERSION = 1
 _FOLDERS = {SAVED_MODEL: f"{SAVED_MODEL}/1", TFLM: "microcontroller"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfaudio.audio.framing import windows
 from tfaudio.audio.resample import resample
 from tfaudio.config import ClipConfig
+from tfaudio.data.vocabulary import GraphTokenizer
 from tfaudio.errors import TfaudioError
 from tfaudio.export.parity import Array, Score
 from tfaudio.labels import LabelMap
 from tfaudio.model_settings import ModelMetadata
+from tfaudio.text import Tokenizer
 
 # Windows scored at a time, so that an hour of audio takes no more memory for its features than a minute.
 _CHUNK = 32
@@ -30,7 +33,7 @@ class Server(tf.Module):
     """The functions of the SavedModel.
 
     Args:
-      model: Keras model from waveform [batch, num_samples] to scores [batch, classes].
+      model: Keras model from waveform [batch, num_samples], or a dict of it and "tokens", to scores [batch, classes].
       clip: window and hop; `seconds` None scores every recording whole.
       sample_rate: Hz, of the waveform that the model takes.
       labels: of the scores.
@@ -44,14 +47,17 @@ class Server(tf.Module):
         # Only the variables are tracked: Keras' own objects would put their configuration into the file.
         self.model_variables = [variable.value for variable in model.variables]
         self.assets = [tf.saved_model.Asset(str(file)) for file in assets]
-        self._score = lambda waveform: model(waveform, training=False)
+        self._score = lambda inputs: model(inputs, training=False)
         self._clip, self._sample_rate, self._labels = clip, sample_rate, labels
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="waveform")])
     def waveform(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores float32 [batch, samples], at the model's sample rate, of any length; {"scores": [batch, classes]}."""
+        return {"scores": self._score_waveforms(waveform)}
+
+    def _score_waveforms(self, waveform: tf.Tensor, tokens: tf.Tensor | None = None) -> tf.Tensor:
         if self._clip.seconds is None:
-            return {"scores": self._score(waveform)}
+            return self._score(_inputs(waveform, tokens))
         batch, num_windows = tf.shape(waveform)[0], self._num_windows(tf.shape(waveform)[1])
         num_samples = self._clip.num_samples(self._sample_rate)
         cut = tf.map_fn(
@@ -59,9 +65,11 @@ class Server(tf.Module):
             tf.pad(waveform, [[0, tf.cast(batch == 0, tf.int32)], [0, 0]]),  # map_fn fails on an empty batch
             fn_output_signature=tf.TensorSpec([None, num_samples], tf.float32),
         )
-        scores = self._score_in_chunks(tf.reshape(cut, [-1, num_samples]))
+        if tokens is not None:
+            tokens = tf.repeat(tf.pad(tokens, [[0, tf.cast(batch == 0, tf.int32)], [0, 0]]), num_windows, axis=0)
+        scores = self._score_in_chunks(tf.reshape(cut, [-1, num_samples]), tokens)
         scores = tf.reshape(scores, [-1, num_windows, len(self._labels)])[:batch]
-        return {"scores": tf.reduce_mean(scores, axis=1)}
+        return tf.reduce_mean(scores, axis=1)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="wav")])
     def wav(self, wav: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -70,16 +78,16 @@ class Server(tf.Module):
         Returns {"scores": [batch, classes], "labels": string [batch, classes]}.
         """
         scores = tf.map_fn(self._score_wav, wav, fn_output_signature=tf.TensorSpec([len(self._labels)], tf.float32))
-        labels = tf.tile(tf.constant(self._labels.names)[tf.newaxis], [tf.shape(wav)[0], 1])
+        return self._with_labels(scores)
+
+    def _with_labels(self, scores: tf.Tensor) -> dict[str, tf.Tensor]:
+        labels = tf.tile(tf.constant(self._labels.names)[tf.newaxis], [tf.shape(scores)[0], 1])
         return {"scores": scores, "labels": labels}
 
-    def _score_wav(self, content: tf.Tensor) -> tf.Tensor:
+    def _score_wav(self, content: tf.Tensor, tokens: tf.Tensor | None = None) -> tf.Tensor:
         audio, rate = tf.audio.decode_wav(content)  # [samples, channels]
         waveform = resample(tf.reduce_mean(audio, axis=1), rate, self._sample_rate)
-        if self._clip.seconds is None:
-            return self._score(waveform[tf.newaxis])[0]
-        cut = self._windows(waveform, self._num_windows(tf.shape(waveform)[0]))
-        return tf.reduce_mean(self._score_in_chunks(cut), axis=0)
+        return self._score_waveforms(waveform[tf.newaxis], None if tokens is None else tokens[tf.newaxis])[0]
 
     def _num_windows(self, num_samples: tf.Tensor) -> tf.Tensor:
         return self._clip.num_windows(num_samples, self._sample_rate)
@@ -93,12 +101,14 @@ class Server(tf.Module):
             short=self._clip.short,
         )
 
-    def _score_in_chunks(self, waveforms: tf.Tensor) -> tf.Tensor:
-        """float32 [windows, num_samples] to [windows, classes]."""
+    def _score_in_chunks(self, waveforms: tf.Tensor, tokens: tf.Tensor | None = None) -> tf.Tensor:
+        """float32 [windows, num_samples], and their tokens, to [windows, classes]."""
         count = tf.shape(waveforms)[0]
 
         def chunk(first: tf.Tensor, parts: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            return first + _CHUNK, parts.write(first // _CHUNK, self._score(waveforms[first : first + _CHUNK]))
+            of_chunk = None if tokens is None else tokens[first : first + _CHUNK]
+            scores = self._score(_inputs(waveforms[first : first + _CHUNK], of_chunk))
+            return first + _CHUNK, parts.write(first // _CHUNK, scores)
 
         shape = [None, len(self._labels)]
         parts = tf.TensorArray(tf.float32, size=-(-count // _CHUNK), infer_shape=False, element_shape=shape)
@@ -106,12 +116,52 @@ class Server(tf.Module):
         return tf.ensure_shape(parts.concat(), shape)
 
 
+class TextServer(Server):
+    """The functions of the SavedModel of a run that takes text beside the sound.
+
+    Args:
+      tokenizer: of the texts.
+      **settings: of `Server`.
+    """
+
+    def __init__(self, *, tokenizer: Tokenizer, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.tokenizer = GraphTokenizer(tokenizer)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None], tf.float32, name="waveform"),
+            tf.TensorSpec([None], tf.string, name="text"),
+        ]
+    )
+    def waveform(self, waveform: tf.Tensor, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As of `Server`, with a text each, string [batch] in UTF-8; "" where there is none."""
+        return {"scores": self._score_waveforms(waveform, self.tokenizer(text))}
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name="wav"), tf.TensorSpec([None], tf.string, name="text")]
+    )
+    def wav(self, wav: tf.Tensor, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As of `Server`, with a text each, string [batch] in UTF-8; "" where there is none."""
+        scores = tf.map_fn(
+            lambda given: self._score_wav(*given),
+            (wav, self.tokenizer(text)),
+            fn_output_signature=tf.TensorSpec([len(self._labels)], tf.float32),
+        )
+        return self._with_labels(scores)
+
+
+def _inputs(waveform: tf.Tensor, tokens: tf.Tensor | None) -> Any:
+    return waveform if tokens is None else {"waveform": waveform, "tokens": tokens}
+
+
 def write_saved_model(model: keras.Model, path: Path, metadata: ModelMetadata) -> None:
     """Writes a SavedModel with the signatures "serving_default", "waveform" (the same) and "wav".
 
+    Of a model that takes text each has a second input "text".
+
     Args:
-      model: from waveform [batch, num_samples] to scores [batch, classes]; num_samples is that of the clip, or open
-        where clip.seconds is None.
+      model: as of `Server`; num_samples is that of the clip, or open where clip.seconds is None.
       path: folder to write.
       metadata: labels, sample rate and clip of the model: recordings longer than a window are scored by the mean over
         their windows. It becomes the assets labels.txt and tfaudio.json.
@@ -124,9 +174,9 @@ def write_saved_model(model: keras.Model, path: Path, metadata: ModelMetadata) -
         assets = [Path(folder) / name for name in texts]
         for file in assets:
             file.write_text(texts[file.name], "utf-8")
-        server = Server(
-            model, clip=metadata.clip, sample_rate=metadata.sample_rate, labels=metadata.labels, assets=assets
-        )
+        settings = {"clip": metadata.clip, "sample_rate": metadata.sample_rate, "labels": metadata.labels}
+        kind = Server if metadata.tokenizer is None else partial(TextServer, tokenizer=metadata.tokenizer)
+        server = kind(model=model, assets=assets, **settings)
         signatures = {"serving_default": server.waveform, "waveform": server.waveform, "wav": server.wav}
         tf.saved_model.save(server, str(path), signatures=signatures)
     foreign = sorted(name for name in operators(path) if not hasattr(tf.raw_ops, name))
@@ -149,6 +199,8 @@ def operators(path: Path) -> set[str]:
 def load_score(path: Path) -> Score:
     """Loads a SavedModel and returns a function from float32 [batch, samples] to scores [batch, classes].
 
+    Of a model that takes text it takes the texts too, a list of one each; without them they are missing.
+
     Raises:
       TfaudioError: if the folder is no SavedModel of this package.
     """
@@ -161,8 +213,11 @@ def load_score(path: Path) -> Score:
         raise TfaudioError(f"{path} has no signature 'waveform'; name a SavedModel that `tfaudio export` wrote.")
     signature = loaded.signatures["waveform"]
 
-    def score(waveforms: Array) -> Array:
-        result: Array = signature(waveform=tf.constant(waveforms))["scores"].numpy()
+    takes_text = "text" in signature.structured_input_signature[1]
+
+    def score(waveforms: Array, texts: Sequence[str] | None = None) -> Array:
+        beside = {"text": tf.constant(texts or [""] * len(waveforms))} if takes_text else {}
+        result: Array = signature(waveform=tf.constant(waveforms), **beside)["scores"].numpy()
         return result
 
     score.loaded = loaded  # type: ignore[attr-defined]  # signatures hold no reference to the object that owns them

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -28,7 +27,7 @@ from tfaudio.export.flatbuffer import halve_energy_matrices, join_by_name
 from tfaudio.export.streaming_layers import Step
 from tfaudio.export.streaming_model import NEXT_STATE, STATE, Runner, check_runs, hops
 from tfaudio.export.streaming_timing import Timing, check_front_end
-from tfaudio.export.tflite import INPUT, OUTPUT, Conversion, convert_folder
+from tfaudio.export.tflite import INPUT, OUTPUT, Conversion, convert_function
 from tfaudio.features.front_end import compute_features
 from tfaudio.golden import FEATURES_TENSOR
 from tfaudio.model_settings import StreamingSettings
@@ -142,8 +141,10 @@ class StreamingConverter:
                 "body": (self._body_step, self._body_inputs()),
                 "head": (self._head, self._head_inputs()),
             }
+            function, shapes = kinds[name]
+            specs = [tf.TensorSpec((1, *shape), tf.float32, name=n) for n, shape in shapes.items()]
             folder = self._folder / f"streaming_{name}"
-            self._parts[name] = convert_function(*kinds[name], self._body, folder)
+            self._parts[name] = convert_function(function, specs, folder, self._body)
         return self._parts[name]
 
     def _joined(self, body: bytes, *, small: bool) -> bytes:
@@ -223,23 +224,3 @@ class StreamingConverter:
                     made = front_end({INPUT: hop, STATE: state})
                     yield [made[name] for name in names]
                 state = whole({INPUT: hop, STATE: state})[NEXT_STATE]
-
-
-def convert_function(
-    function: Callable[..., Tensors], inputs: Mapping[str, tuple[int, ...]], model: keras.Model, folder: Path
-) -> bytes:
-    """Converts a function of tensors to TFLite, with the names of its inputs and outputs in the signature.
-
-    Args:
-      function: takes float32 tensors by name, and gives a dictionary of them.
-      inputs: shape of each, without the batch, which is 1.
-      model: whose weights the function uses.
-      folder: for the SavedModel on the way.
-    """
-    module = tf.Module()
-    module.weights = [weight.value for weight in model.weights]
-    specs = {name: tf.TensorSpec((1, *shape), tf.float32, name=name) for name, shape in inputs.items()}
-    concrete = tf.function(function).get_concrete_function(**specs)
-    with native_messages_hidden():
-        tf.saved_model.save(module, str(folder), signatures=concrete)
-    return convert_folder(folder, "float32")

@@ -6,7 +6,7 @@ magnitude for eight bits, and a fully quantised file loses a third of its accura
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ import tensorflow as tf
 from tfaudio.bundle import Bundle
 from tfaudio.errors import TfaudioError
 from tfaudio.export import quantize
-from tfaudio.export.flatbuffer import halve_energy_matrices, join, operators
+from tfaudio.export.flatbuffer import halve_energy_matrices, join, join_by_name, operators
 from tfaudio.golden import FEATURES_TENSOR
 from tfaudio.terminal import native_messages_hidden
+from tfaudio.text import Tokenizer
 
-INPUT, OUTPUT = "waveform", "scores"
+INPUT, TOKENS, OUTPUT = "waveform", "tokens", "scores"
 INTEGER_VARIANTS = ("int8", "int16x8")  # whose ranges are calibrated
 
 Scores = npt.NDArray[np.float32]
@@ -65,7 +66,8 @@ class TfliteConverter:
         """Converts to one of TFLITE_VARIANTS, and runs the result once.
 
         Returns:
-          waveform float32 [1, num_samples] to scores float32 [1, classes], builtin operators only.
+          waveform float32 [1, num_samples], of a run with text beside tokens int32 [1, length], to scores float32
+          [1, classes]; builtin operators only.
 
         Raises:
           TfaudioError: if this model cannot be converted to this variant; the message says why.
@@ -73,7 +75,10 @@ class TfliteConverter:
         classifier, notes = self._classifier(variant)
         front_end = self._part("front_end" if variant == "float32" else "small_front_end")
         parts = [front_end, classifier, self._part("softmax")]
-        content = join(parts, input_name=INPUT, link_names=(FEATURES_TENSOR, "logits"), output_name=OUTPUT)
+        if self._bundle.tokenizer is None:
+            content = join(parts, input_name=INPUT, link_names=(FEATURES_TENSOR, "logits"), output_name=OUTPUT)
+        else:
+            content = join_by_name(parts, inputs=(INPUT, TOKENS), outputs=(OUTPUT,))
         check_runs(content, num_samples=self._num_samples, num_classes=self._num_classes)
         return Conversion(content, notes)
 
@@ -119,6 +124,8 @@ class TfliteConverter:
 
     def _convert_part(self, name: str) -> bytes:
         front_end = self._bundle.config.front_end
+        if self._bundle.tokenizer is not None and name != "small_front_end":
+            return self._convert_part_with_text(name, self._bundle.tokenizer.length)
         if name == "front_end":
             folder = export_static(self._bundle.front_end(self._num_samples), self._folder / name)
             return convert_folder(folder, "float32")
@@ -133,6 +140,53 @@ class TfliteConverter:
             frames = int(front_end.num_frames(self._num_samples))
             export_static(self._bundle.body(), folder, shape=(1, frames, front_end.num_learnt_bins))
         return convert_folder(folder, name)
+
+    def _convert_part_with_text(self, name: str, length: int) -> bytes:
+        """Converts a part whose inputs and outputs are found by name, since there are two at first."""
+        config, folder = self._bundle.config.front_end, self._folder / f"{name}_with_text"
+        if name == "front_end":
+            front_end = self._bundle.front_end(self._num_samples)
+            waveform = tf.TensorSpec((1, self._num_samples), tf.float32, name=INPUT)
+            return convert_function(
+                lambda waveform: {FEATURES_TENSOR: front_end(waveform)}, [waveform], folder, front_end
+            )
+        if name == "softmax":
+            logits = tf.TensorSpec((1, self._num_classes), tf.float32, name="logits")
+            return convert_function(lambda logits: {OUTPUT: tf.nn.softmax(logits)}, [logits], folder)
+        body = self._bundle.body()
+        shape = (1, int(config.num_frames(self._num_samples)), config.num_bins)
+        features = tf.TensorSpec(shape, tf.float32, name=FEATURES_TENSOR)
+        tokens = tf.TensorSpec((1, length), tf.int32, name=TOKENS)
+
+        def classify(features: tf.Tensor, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"logits": body({"features": features, "tokens": tokens}, training=False)}
+
+        return convert_function(classify, [features, tokens], folder, body, variant=name)
+
+
+def convert_function(
+    function: Callable[..., dict[str, tf.Tensor]],
+    inputs: Sequence[tf.TensorSpec],
+    folder: Path,
+    model: keras.Model | None = None,
+    *,
+    variant: str = "float32",
+) -> bytes:
+    """Converts a function of tensors to TFLite, with the names of its inputs and outputs in the signature.
+
+    Args:
+      function: takes tensors by name, and gives a dictionary of them.
+      inputs: shape, type and name of each.
+      folder: for the SavedModel on the way.
+      model: whose weights the function uses, if it does.
+      variant: as of `convert_folder`.
+    """
+    module = tf.Module()
+    module.weights = [weight.value for weight in model.weights] if model is not None else []
+    concrete = tf.function(function).get_concrete_function(**{spec.name: spec for spec in inputs})
+    with native_messages_hidden():
+        tf.saved_model.save(module, str(folder), signatures=concrete)
+    return convert_folder(folder, variant)
 
 
 def export_static(model: keras.Model, folder: Path, *, shape: tuple[int, ...] | None = None) -> Path:
@@ -185,12 +239,13 @@ class TfliteModel:
     Args:
       content: the file.
       num_threads: that the interpreter may use.
+      tokenizer: of a file that takes text; None leaves texts out.
 
     Raises:
       TfaudioError: if the interpreter refuses the file.
     """
 
-    def __init__(self, content: bytes, *, num_threads: int = 1) -> None:
+    def __init__(self, content: bytes, *, num_threads: int = 1, tokenizer: Tokenizer | None = None) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
@@ -198,8 +253,10 @@ class TfliteModel:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise TfaudioError(f"The converted file does not run: {str(error).splitlines()[0]}") from error
-        (self._input,) = self._interpreter.get_input_details()
+        self._input, *texts = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
+        self._tokenizer = tokenizer
+        self._tokens = texts[0] if texts else None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -209,10 +266,15 @@ class TfliteModel:
     def output_shape(self) -> tuple[int, ...]:
         return tuple(int(n) for n in self._output["shape_signature"])
 
-    def score(self, waveforms: npt.NDArray[np.float32]) -> Scores:
-        """Scores float32 [batch, num_samples], one by one; gives float32 [batch, classes]."""
+    def score(self, waveforms: npt.NDArray[np.float32], texts: Sequence[str] | None = None) -> Scores:
+        """Scores float32 [batch, num_samples], one by one, with their texts if any; gives float32 [batch, classes]."""
         rows = np.empty((len(waveforms), self.output_shape[-1]), np.float32)
         for row, waveform in enumerate(waveforms):
+            if self._tokens is not None:
+                tokens = np.zeros(self._tokens["shape"], np.int32)
+                if self._tokenizer is not None and texts is not None:
+                    tokens = self._tokenizer.tokens([texts[row]])
+                self._interpreter.set_tensor(self._tokens["index"], tokens)
             self._interpreter.set_tensor(self._input["index"], waveform[np.newaxis].astype(np.float32, copy=False))
             try:
                 self._interpreter.invoke()

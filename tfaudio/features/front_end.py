@@ -68,6 +68,18 @@ def compute_features(
     return features
 
 
+def without_silence(features: Any, waveform: Any) -> Any:
+    """Sets the features of a waveform of zeros alone to zero, by which a model that takes text too knows that there is
+    no sound.
+
+    Args:
+      features: float32 [..., frames, bins].
+      waveform: float32 [..., num_samples]; or a Keras tensor, as the features.
+    """
+    heard = keras.ops.cast(keras.ops.any(keras.ops.not_equal(waveform, 0.0), axis=-1), "float32")
+    return features * keras.ops.expand_dims(keras.ops.expand_dims(heard, -1), -1)
+
+
 def _steps(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
     """The waveform in steps, [..., num_frames, frame_step], filled up with silence."""
     *leading, count = _sizes(waveform)

@@ -3,6 +3,7 @@
 from tfaudio.models import (  # noqa: F401  (each files itself in the registry)
     ast,
     attention,
+    audio_text,
     backbone,
     bc_resnet,
     cnn,

@@ -9,6 +9,7 @@ from tfaudio.models.encoder import check_heads, encoder
 from tfaudio.models.layers import (
     AttentionPooling,
     SinusoidalPosition,
+    Tensor,
     apply_mask,
     check_options,
     conv_unit,
@@ -56,16 +57,31 @@ def attention(
     check_options("attention", dropout=dropout, width=width, depth=depth, heads=heads, stem_filters=stem_filters)
     check_heads("attention", width, heads)
     inputs, x, mask = model_inputs(input_shape, masked=masked)
-    x = layers.Reshape((-1, input_shape[1], 1))(x)
-    x, mask = conv_unit(x, mask, filters=stem_filters, kernel=5, stride=2)
-    x, mask = max_pool(x, mask)
-    x, mask = conv_unit(x, mask, filters=2 * stem_filters, kernel=3)
-    x, mask = max_pool(x, mask)  # [batch, frames/8, bins/8, 2 * stem_filters]
-    x = layers.Reshape((-1, x.shape[2] * x.shape[3]))(x)
-    x = layers.Dense(width, name="patch_embedding")(x)  # [batch, frames/8, width]
-    x = SinusoidalPosition(name="position")(x)
+    x, mask = convolutional_patches(x, mask, width=width, filters=stem_filters)
     x = encoder(x, mask, depth=depth, heads=heads, hidden=2 * width, dropout=dropout, name="attention")
     pooled, _ = AttentionPooling(name="attention_pooling")(apply_mask(x, mask), mask)
     pooled = layers.Dropout(dropout)(pooled)
     logits = layers.Dense(num_classes, dtype="float32", name="logits")(pooled)
     return keras.Model(inputs, logits, name="attention")
+
+
+def convolutional_patches(x: Tensor, mask: Tensor | None, *, width: int, filters: int) -> tuple[Tensor, Tensor | None]:
+    """Turns a spectrogram into patches of 8 frames by all bins, which know their place, by two convolutions.
+
+    Args:
+      x: [batch, frames, bins].
+      mask: boolean [batch, frames], or None.
+      width: channels of a patch, even.
+      filters: channels of the first convolution; the second has twice as many.
+
+    Returns:
+      [batch, frames/8, width], and the mask of the patches.
+    """
+    x = layers.Reshape((-1, x.shape[2], 1))(x)
+    x, mask = conv_unit(x, mask, filters=filters, kernel=5, stride=2)
+    x, mask = max_pool(x, mask)
+    x, mask = conv_unit(x, mask, filters=2 * filters, kernel=3)
+    x, mask = max_pool(x, mask)  # [batch, frames/8, bins/8, 2 * filters]
+    x = layers.Reshape((-1, x.shape[2] * x.shape[3]))(x)
+    x = layers.Dense(width, name="patch_embedding")(x)
+    return SinusoidalPosition(name="position")(x), mask

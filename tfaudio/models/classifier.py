@@ -11,11 +11,11 @@ import keras
 from tfaudio.config import RunConfig
 from tfaudio.config.front_end import WAVEFORM
 from tfaudio.errors import TfaudioError
-from tfaudio.features.front_end import FrontEnd
+from tfaudio.features.front_end import FrontEnd, without_silence
 from tfaudio.features.normalization import Normalization
 from tfaudio.models import learnt
-from tfaudio.models.layers import model_inputs
-from tfaudio.models.registry import build_model
+from tfaudio.models.layers import Tensor, model_inputs
+from tfaudio.models.registry import build_model, takes_text
 
 
 def takes_mask(config: RunConfig) -> bool:
@@ -29,17 +29,20 @@ def build_classifier(
     """Builds the classifier of features for a run.
 
     Args:
-      config: front end, clip and model are used.
+      config: front end, clip, model and text are used.
       num_classes: size of the output.
       masked: take a mask too; by default as `takes_mask` says.
       read_weights: as of `build_model`.
 
     Returns:
-      Model from features [batch, frames, config.front_end.num_bins] (frames open) to logits [batch, num_classes].
+      Model from features [batch, frames, config.front_end.num_bins] (frames open), with config.text.length in a dict
+      beside "tokens", to logits [batch, num_classes].
 
     Raises:
-      TfaudioError: as `build_model`, or if a model of waveforms is given other features.
+      TfaudioError: if the model takes text and the run has none, or the other way round; if a model of waveforms is
+        given other features; or as `build_model`.
     """
+    _check_text(config)
     masked = takes_mask(config) if masked is None else masked
     front_end = config.front_end
     if config.model.name == "waveform_cnn" and front_end.feature != WAVEFORM:
@@ -48,7 +51,12 @@ def build_classifier(
         )
     shape = (None, front_end.num_learnt_bins)
     architecture = build_model(
-        config.model, input_shape=shape, num_classes=num_classes, masked=masked, read_weights=read_weights
+        config.model,
+        input_shape=shape,
+        num_classes=num_classes,
+        masked=masked,
+        read_weights=read_weights,
+        text=config.text,
     )
     if not front_end.learnt:
         return architecture
@@ -57,6 +65,20 @@ def build_classifier(
     features = learnt_part(inputs)
     logits = architecture({"features": features, "mask": mask} if masked else features)
     return keras.Model(inputs, logits, name=f"{front_end.feature}_{architecture.name}")
+
+
+def _check_text(config: RunConfig) -> None:
+    name, length = config.model.name, config.text.length
+    if takes_text(name) and not length:
+        raise TfaudioError(
+            f"Model '{name}' takes text beside the sound, but text.length is 0; set it (--set=text.length=16), or "
+            "choose a model of sound alone."
+        )
+    if length and not takes_text(name):
+        raise TfaudioError(
+            f"text.length is {length}, but model '{name}' takes no text; choose --model=audio_text, or set text.length "
+            "to 0."
+        )
 
 
 def learnt_front_end(classifier: keras.Model) -> keras.Model | None:
@@ -86,7 +108,7 @@ def front_end_model(
       Model from waveform float32 [batch, num_samples] to what the classifier's body takes, [batch, frames, bins].
     """
     waveform = keras.Input((num_samples,), name="waveform")
-    features = FrontEnd(config.front_end, normalization, name="front_end")(waveform)
+    features = _features(waveform, config, normalization)
     learnt_part = learnt_front_end(classifier)
     return keras.Model(waveform, features if learnt_part is None else learnt_part(features), name="features")
 
@@ -109,8 +131,19 @@ def end_to_end(
       num_samples: of every waveform; None takes any.
 
     Returns:
-      Model from waveform float32 [batch, num_samples] to scores float32 [batch, num_classes].
+      Model from waveform float32 [batch, num_samples], of a run with text in a dict beside "tokens" int32
+      [batch, config.text.length], to scores float32 [batch, num_classes].
     """
     waveform = keras.Input((num_samples,), name="waveform")
+    features = _features(waveform, config, normalization)
+    scored = with_scores(classifier)
+    if not config.text.length:
+        return keras.Model(waveform, scored(features), name="tfaudio")
+    tokens = keras.Input((config.text.length,), dtype="int32", name="tokens")
+    scores = scored({"features": features, "tokens": tokens})
+    return keras.Model({"waveform": waveform, "tokens": tokens}, scores, name="tfaudio")
+
+
+def _features(waveform: Tensor, config: RunConfig, normalization: Normalization) -> Tensor:
     features = FrontEnd(config.front_end, normalization, name="front_end")(waveform)
-    return keras.Model(waveform, with_scores(classifier)(features), name="tfaudio")
+    return without_silence(features, waveform) if config.text.length else features

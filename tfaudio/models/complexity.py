@@ -140,8 +140,9 @@ def _dense(layer: Any, given: Shape, made: Shape) -> int:
 
 def _attention(layer: Any, given: Shape, made: Shape) -> int:
     """Queries, keys, values and the result are dense; each query meets each key, and each value, in each head."""
-    patches, width = given
-    return patches * 4 * width * layer.num_heads * layer.key_dim + 2 * patches**2 * layer.num_heads * layer.key_dim
+    queries, width = given
+    keys = int(keras.tree.flatten(layer.input)[1].shape[1])
+    return (2 * (queries + keys) * width + 2 * queries * keys) * layer.num_heads * layer.key_dim
 
 
 def _recurrent(layer: Any, given: Shape, made: Shape) -> int:

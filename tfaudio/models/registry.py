@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import keras
 
-from tfaudio.config import ModelConfig
+from tfaudio.config import ModelConfig, TextConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.registry import Registry, unknown_name_message
 
@@ -21,6 +21,7 @@ def build_model(
     num_classes: int,
     masked: bool = False,
     read_weights: bool = True,
+    text: TextConfig | None = None,
 ) -> keras.Model:
     """Builds a classifier of features.
 
@@ -44,9 +45,17 @@ def build_model(
     (None, 10)
     """
     builder = MODELS[config.name]
-    known = [p for p in inspect.signature(builder).parameters if p not in ("input_shape", "num_classes", "masked")]
+    given = ("input_shape", "num_classes", "masked", "text")
+    known = [p for p in inspect.signature(builder).parameters if p not in given]
     for key in config.options:
         if key not in known:
             raise TfaudioError(unknown_name_message(f"option of model '{config.name}'", key, known))
     options = {key: value for key, value in config.options.items() if read_weights or key != "weights"}
+    if text is not None and takes_text(config.name):
+        options["text"] = text
     return builder(input_shape=input_shape, num_classes=num_classes, masked=masked, **options)
+
+
+def takes_text(name: str) -> bool:
+    """Whether a registered architecture takes text beside the sound."""
+    return "text" in inspect.signature(MODELS[name]).parameters

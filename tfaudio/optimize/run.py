@@ -82,6 +82,11 @@ def optimize_run(
         stands or cannot be written.
     """
     names = check_methods(methods)
+    if bundle.tokenizer is not None:
+        raise TfaudioError(
+            f"Model '{bundle.config.model.name}' takes text beside the sound, and tfmot's models one input; optimise a "
+            "run of another model, or export this one as dynamic_range."
+        )
     config, gate, say = config or OptimizeConfig(), gate or GateConfig(), progress or (lambda _: None)
     output_dir = Path(output_dir)
     refuse_existing(output_dir, overwrite=overwrite)

@@ -11,7 +11,7 @@ import json
 import sys
 
 from tfaudio.errors import TfaudioError
-from tfaudio.runtime.classifier import Classifier
+from tfaudio.runtime.classifier import Classifier, average
 from tfaudio.runtime.command import leave, run
 from tfaudio.runtime.self_test import run_self_test
 
@@ -31,6 +31,7 @@ def _classify(arguments: list[str] | None) -> int:
         help="replay the golden vectors (golden.npz) of the export: does the model compute here what it did there?",
     )
     parser.add_argument("--per_window", action="store_true", help="one line a window instead of one a recording")
+    parser.add_argument("--text", help="about the recordings, for a model that takes text beside the sound")
     parser.add_argument("--threads", type=int, default=1, help="threads of the interpreter (default: 1)")
     options = parser.parse_args(arguments)
     if not options.files and not options.self_test:
@@ -38,9 +39,9 @@ def _classify(arguments: list[str] | None) -> int:
     failures = 0
     try:
         if options.self_test:
-            found = run_self_test(options.model)
-            print(json.dumps(found.to_dict()), flush=True)
-            failures += not found.ok
+            test = run_self_test(options.model)
+            print(json.dumps(test.to_dict()), flush=True)
+            failures += not test.ok
         classifier = Classifier(options.model, num_threads=options.threads)
     except TfaudioError as error:
         print(f"tfaudio.runtime: error: {error}", file=sys.stderr)
@@ -48,7 +49,8 @@ def _classify(arguments: list[str] | None) -> int:
     for name in options.files:
         source = sys.stdin.buffer if name == "-" else name
         try:
-            for prediction in classifier.windows(source) if options.per_window else [classifier.classify(source)]:
+            found = classifier.windows(source, text=options.text)
+            for prediction in found if options.per_window else [average(found)]:
                 print(json.dumps({"path": name, **prediction.to_dict()}, ensure_ascii=False), flush=True)
         except TfaudioError as error:
             failures += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from tfaudio.runtime.audio import read_windows
 from tfaudio.runtime.metadata import ModelMetadata, parse_metadata, read_model_file
 
 Array = npt.NDArray[np.float32]
+TAKES_NO_TEXT = "takes no text; leave the text (--text) out."
 ScoreBatch = Callable[[Array], npt.NDArray[Any]]  # float32 [batch, num_samples] to scores [batch, classes]
 
 
@@ -147,18 +149,24 @@ class Classifier:
 
         classifier = Classifier("model_int8.tflite")
         classifier.classify("dog.wav").top(3)
+        classifier.classify("dog.wav", text="walk in the park").top(3)  # of a model that takes text too
     """
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
         content = read_model_file(path)
-        self.metadata: ModelMetadata = parse_metadata(content, str(path))
+        self._name = str(path)
+        self.metadata: ModelMetadata = parse_metadata(content, self._name)
         if self.metadata.streaming is not None:
             raise TfaudioError(
                 f"{path} takes a stream, not recordings; run it with `python -m tfaudio.runtime.listen`, or name a "
                 "file of another format."
             )
         self._interpreter = load_interpreter(content, str(path), num_threads)
-        self._input = self._interpreter.get_input_details()[0]
+        self._input, *texts = self._interpreter.get_input_details()
+        self._tokens = [int(details["index"]) for details in texts]
+        tokenizer = self.metadata.tokenizer
+        if [tuple(map(int, details["shape"])) for details in texts] != ([(1, tokenizer.length)] if tokenizer else []):
+            raise TfaudioError(f"{path} does not have the inputs that its metadata tell; export it again.")
         self._output = self._interpreter.get_output_details()[0]
         shapes = [tuple(int(n) for n in details["shape"]) for details in (self._input, self._output)]
         if shapes[1] != (1, len(self.labels)):
@@ -182,18 +190,24 @@ class Classifier:
         """Length of the waveform that `scores` takes."""
         return self.metadata.num_samples
 
-    def scores(self, waveform: npt.ArrayLike) -> Array:
+    def scores(self, waveform: npt.ArrayLike, text: str | None = None) -> Array:
         """Scores one window.
 
         Args:
-          waveform: float [num_samples], mono, in [-1, 1], at `sample_rate`.
+          waveform: float [num_samples], mono, in [-1, 1], at `sample_rate`. Of a model that takes text, zeros alone are
+            missing sound.
+          text: about the recording; None or "" is none.
 
         Returns:
           float32 [classes], summing to one.
 
         Raises:
-          TfaudioError: if the waveform has another shape, holds integers, NaN or values far beyond full scale.
+          TfaudioError: if the waveform has another shape, holds integers, NaN or values far beyond full scale, or the
+            model takes no text.
         """
+        tokenizer = self.metadata.tokenizer
+        if text and tokenizer is None:
+            raise TfaudioError(f"{self._name} {TAKES_NO_TEXT}")
         samples = np.asarray(waveform)
         if samples.dtype.kind != "f":
             raise TfaudioError(
@@ -214,46 +228,51 @@ class Classifier:
                 "integers; divide it by 32768."
             )
         self._interpreter.set_tensor(self._input["index"], samples.astype(np.float32, copy=False)[np.newaxis])
+        for index in self._tokens:
+            self._interpreter.set_tensor(index, tokenizer.tokens([text]))
         self._interpreter.invoke()
         return np.asarray(self._interpreter.get_tensor(self._output["index"])[0], np.float32)
 
     @overload
     def classify(
-        self, file: str | os.PathLike[str] | IO[bytes], *, per_window: Literal[False] = False
+        self, file: str | os.PathLike[str] | IO[bytes], *, per_window: Literal[False] = False, text: str | None = None
     ) -> Prediction: ...
 
     @overload
-    def classify(self, file: str | os.PathLike[str] | IO[bytes], *, per_window: Literal[True]) -> list[Prediction]: ...
+    def classify(
+        self, file: str | os.PathLike[str] | IO[bytes], *, per_window: Literal[True], text: str | None = None
+    ) -> list[Prediction]: ...
 
     def classify(
-        self, file: str | os.PathLike[str] | IO[bytes], *, per_window: bool = False
+        self, file: str | os.PathLike[str] | IO[bytes], *, per_window: bool = False, text: str | None = None
     ) -> Prediction | list[Prediction]:
         """Classifies a recording of any rate, number of channels and length.
 
         Args:
           file: path, or a binary file object.
           per_window: return one prediction a window instead of their average.
+          text: about the recording, for a model that takes one; None or "" is none.
 
         Raises:
-          TfaudioError: if the recording cannot be read.
+          TfaudioError: if the recording cannot be read, or the model takes no text.
         """
-        predictions = self.windows(file)
+        predictions = self.windows(file, text=text)
         return list(predictions) if per_window else average(predictions)
 
-    def windows(self, file: str | os.PathLike[str] | IO[bytes]) -> Iterator[Prediction]:
+    def windows(self, file: str | os.PathLike[str] | IO[bytes], *, text: str | None = None) -> Iterator[Prediction]:
         """Yields one prediction a window while the recording is being read; for long ones."""
         windows = read_windows(file, sample_rate=self.sample_rate, clip=self.metadata.clip)
         return classify_windows(
             windows,
-            self.score_batch,
+            functools.partial(self.score_batch, text=text),
             labels=self.labels,
             sample_rate=self.sample_rate,
             unknown_below=self.metadata.unknown_below,
         )
 
-    def score_batch(self, waveforms: Array) -> Array:
-        """Scores windows one after the other: float32 [batch, num_samples] to [batch, classes]."""
-        return np.stack([self.scores(waveform) for waveform in waveforms])
+    def score_batch(self, waveforms: Array, text: str | None = None) -> Array:
+        """Scores windows of a recording one after the other: float32 [batch, num_samples] to [batch, classes]."""
+        return np.stack([self.scores(waveform, text) for waveform in waveforms])
 
 
 def load_interpreter(content: bytes, name: str, num_threads: int) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
-from tfaudio.model_settings import EXPORT_AGAIN, LABELS_FILE, SETTINGS_FILE, ModelMetadata
+from tfaudio.model_settings import EXPORT_AGAIN, LABELS_FILE, SETTINGS_FILE, VOCABULARY_FILE, ModelMetadata
 
 __all__ = ["ModelMetadata", "parse_metadata", "read_metadata", "read_model_file", "read_settings_folder"]
 
@@ -34,6 +34,8 @@ def read_settings_folder(folder: str | os.PathLike[str]) -> ModelMetadata:
     try:
         settings = json.loads((folder / SETTINGS_FILE).read_text("utf-8"))
         labels = LabelMap.from_text((folder / LABELS_FILE).read_text("utf-8"))
+        file = folder / VOCABULARY_FILE
+        vocabulary = file.read_text("utf-8") if file.is_file() else None
     except FileNotFoundError as error:
         raise TfaudioError(
             f"{folder} has no {Path(str(error.filename)).name}: this SavedModel is not from tfaudio or is incomplete; "
@@ -41,7 +43,7 @@ def read_settings_folder(folder: str | os.PathLike[str]) -> ModelMetadata:
         ) from error
     except (OSError, ValueError) as error:
         raise TfaudioError(f"The settings in {folder} cannot be read ({error}); {EXPORT_AGAIN}.") from error
-    return ModelMetadata.from_settings(settings, labels, str(folder))
+    return ModelMetadata.from_settings(settings, labels, str(folder), vocabulary=vocabulary)
 
 
 def read_model_file(path: str | os.PathLike[str]) -> bytes:
@@ -72,7 +74,10 @@ def parse_metadata(content: bytes, name: str) -> ModelMetadata:
         try:
             settings = json.loads(archive.read(SETTINGS_FILE))
             labels = LabelMap.from_text(archive.read(LABELS_FILE).decode("utf-8"))
+            has_vocabulary = VOCABULARY_FILE in archive.namelist()
+            vocabulary = archive.read(VOCABULARY_FILE).decode("utf-8") if has_vocabulary else None
             body_length = min(member.header_offset for member in archive.infolist())
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise TfaudioError(f"{name} is damaged ({error}); copy it again, or {EXPORT_AGAIN}.") from error
-    return ModelMetadata.from_settings(settings, labels, name, body=memoryview(content)[:body_length])
+    body = memoryview(content)[:body_length]
+    return ModelMetadata.from_settings(settings, labels, name, body=body, vocabulary=vocabulary)

@@ -11,6 +11,7 @@ from keras import ops
 
 from tfaudio.bundle import load_bundle, read_config, read_split, run_folders
 from tfaudio.config import RunConfig, TrainingConfig
+from tfaudio.data.labelled import fingerprint_of
 from tfaudio.data.spec import DatasetSpec
 from tfaudio.data.split import Split
 from tfaudio.errors import TfaudioError
@@ -31,7 +32,7 @@ def find_teachers(config: RunConfig, spec: DatasetSpec, split: Split) -> list[Pa
     Raises:
       TfaudioError: if a folder holds no run, none of this split, or one that hears otherwise.
     """
-    own = {"fingerprint": spec.fingerprint(), **split.names(spec)}
+    own = {"fingerprint": fingerprint_of(config, spec), **split.names(spec)}
     found: list[Path] = []
     for name in config.training.teacher:
         fitting = [folder for folder in run_folders(Path(name)) if own.items() <= read_split(folder).items()]
@@ -54,7 +55,7 @@ def _check_hears_the_same(folder: Path, config: RunConfig) -> None:
             f"training.teacher (--teacher): {folder} is a control that learnt shuffled labels; name another."
         )
     ours, theirs = config.to_dict(), teacher.to_dict()
-    differing = [f"{s}.{k}" for s in ("front_end", "clip") for k in ours[s] if ours[s][k] != theirs[s][k]]
+    differing = [f"{s}.{k}" for s in ("front_end", "clip", "text") for k in ours[s] if ours[s][k] != theirs[s][k]]
     if differing:
         raise TfaudioError(
             f"training.teacher (--teacher): {folder} has another {', '.join(differing)} than this run, whose features "

@@ -103,6 +103,8 @@ def pretrain(
         refuse_existing(run_dir, overwrite=overwrite)
     if config.clip.seconds is None:
         raise TfaudioError("Views are of one length, so clip.seconds may not be null; set --clip_seconds.")
+    if config.text.length:
+        raise TfaudioError("Views are of sounds alone, so text.length must be 0; choose a model that takes no text.")
     strategy = check_settings(config, NUM_OUTPUTS)
     recordings = read_recordings(
         clips, sample_rate=config.front_end.sample_rate, config=config.data, skipped=skipped, progress=progress

@@ -16,10 +16,11 @@ from tfaudio import bundle
 from tfaudio.bundle import Bundle
 from tfaudio.config import RunConfig
 from tfaudio.data.augmentation import augmentation_sounds
-from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
+from tfaudio.data.labelled import LabelledData, fingerprint_of, read_labelled_data, split_of
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.data.spec import Clip, DatasetSpec
 from tfaudio.data.split import Split
+from tfaudio.data.vocabulary import build_tokenizer
 from tfaudio.errors import TfaudioError
 from tfaudio.features.family import check_features
 from tfaudio.files import make_writable_folder, refuse_existing, write_json
@@ -70,7 +71,7 @@ def train(
         refuse_existing(run_dir, overwrite=overwrite)
     data = data or read_labelled_data(config, progress=progress)
     if resume:
-        _check_same_data(run_dir, data.spec)
+        _check_same_data(run_dir, config, data.spec)
         if (run_dir / bundle.WEIGHTS).is_file():  # written last
             return bundle.load_bundle(run_dir)
     split = split_of(config, data.spec)
@@ -83,12 +84,15 @@ def train(
     strategy = check_settings(config, len(labels))
     teachers = find_teachers(config, data.spec, split)
     pretrained = find_pretrained(config, split)
+    tokenizer = None
+    if config.text.length:
+        tokenizer = build_tokenizer((recordings.clips[i].text for i in chosen), config.text, labels)
     _report(log, data, split, targets[chosen])
     if not resume:
         bundle.clear(run_dir)
     make_writable_folder(run_dir)
     bundle.write_config(run_dir, config)  # first: it is what --resume looks for
-    _write_split(run_dir, data, split)
+    _write_split(run_dir, config, data, split)
 
     keras.utils.clear_session()
     # Threads otherwise sum gradients in any order, and two runs of one seed part ways after some epochs.
@@ -98,7 +102,8 @@ def train(
     bar = Progress(config.training.epochs, log)
     try:
         normalization = Pipeline(recordings, targets, len(labels), config).fit_normalization(chosen)
-        pipeline = Pipeline(recordings, targets, len(labels), config, normalization)
+        tokens = None if tokenizer is None else tokenizer.tokens(clip.text for clip in recordings.clips)
+        pipeline = Pipeline(recordings, targets, len(labels), config, normalization, tokens)
         check_batch(pipeline.batch_size(len(chosen)), strategy)
         steps = pipeline.steps_per_epoch(len(chosen))
         with strategy.scope():
@@ -143,7 +148,7 @@ def train(
     if averaged:
         last = pipeline.training(chosen, first_epoch=config.training.epochs - 1)
         classifier = averaged_classifier(config, len(labels), keeper.averaged_weights(), last)
-    bundle.write_model(run_dir, labels, normalization, classifier)
+    bundle.write_model(run_dir, labels, normalization, classifier, tokenizer)
     return bundle.load_bundle(run_dir)  # what is returned is what is on disk, in full precision
 
 
@@ -232,18 +237,18 @@ def _check_same_config(run_dir: Path, config: RunConfig) -> None:
         )
 
 
-def _check_same_data(run_dir: Path, spec: DatasetSpec) -> None:
+def _check_same_data(run_dir: Path, config: RunConfig, spec: DatasetSpec) -> None:
     """A recording more or less would move others between training and test, whatever was learnt from them already."""
     if not (run_dir / bundle.SPLIT).is_file():
         return  # stopped before it had begun to train
-    if bundle.read_split(run_dir)["fingerprint"] != spec.fingerprint():
+    if bundle.read_split(run_dir)["fingerprint"] != fingerprint_of(config, spec):
         raise TfaudioError(
             f"The data set '{spec.name}' has changed since {run_dir} was begun, so the run cannot be resumed; restore "
             "the data, or start anew with --overwrite."
         )
 
 
-def _write_split(run_dir: Path, data: LabelledData, split: Split) -> None:
+def _write_split(run_dir: Path, config: RunConfig, data: LabelledData, split: Split) -> None:
     bundle.write_csv(
         run_dir / bundle.SKIPPED, ["path", "reason"], [[s.path, s.reason] for s in data.recordings.skipped]
     )
@@ -251,7 +256,7 @@ def _write_split(run_dir: Path, data: LabelledData, split: Split) -> None:
         run_dir / bundle.SPLIT,
         {
             "dataset": data.spec.name,
-            "fingerprint": data.spec.fingerprint(),
+            "fingerprint": fingerprint_of(config, data.spec),
             "rule": split.rule,
             **split.names(data.spec),
         },

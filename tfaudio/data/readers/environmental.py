@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tfaudio.data.manifest import csv_rows
 from tfaudio.data.readers.walk import as_stored, find_mark
-from tfaudio.data.spec import Clip, DatasetSpec, usable_spec
+from tfaudio.data.spec import Clip, DatasetSpec, composed, usable_spec
 from tfaudio.errors import TfaudioError
 
 URBANSOUND8K_CLASSES = (
@@ -19,7 +19,8 @@ URBANSOUND8K_CLASSES = (
 def read_esc(root: Path, name: str) -> DatasetSpec:
     """Reads ESC-50 or its subset ESC-10: a folder `audio` and a CSV beside it or in `meta`.
 
-    The group of a clip is the recording it was cut from: the part of its name between the first two dashes.
+    The group of a clip is the recording it was cut from: the part of its name between the first two dashes. Its text is
+    the title that its author gave it, where the CSV has a column `title`.
 
     Args:
       root: the folder; "esc10" is also found in a folder of ESC-50, by its column esc10.
@@ -41,7 +42,8 @@ def read_esc(root: Path, name: str) -> DatasetSpec:
                 f"{table}, line {line}: expected a filename like 1-100032-A-0.wav, a fold and a category."
             )
         path = as_stored(root / "audio" / row["filename"])
-        clips.append(Clip(str(path), row["category"], fold=int(row["fold"]), group=parts[1]))
+        text = composed(row.get("title", "")) or None
+        clips.append(Clip(str(path), row["category"], fold=int(row["fold"]), group=parts[1], text=text))
     return usable_spec(name, clips, [], root)
 
 
