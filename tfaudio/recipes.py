@@ -49,6 +49,10 @@ _BY_DATASET: dict[str, dict[str, Any]] = {
     },
 }
 
+_BY_DATASET["synthetic_tags"] = {**_BY_DATASET["synthetic"], "training.epochs": 40}
+# Clips of 0.3 to 30 s, whose tags say nothing of when.
+_BY_DATASET["fsd50k"] = {"clip.seconds": 10.0, "training.epochs": 60}
+
 # librosa's features, as a small dense network over their means and deviations likes them. Masks would hide whole
 # features from it. Five octaves of contrast fit below half of 8 kHz.
 _LIBROSA_FEATURES: dict[str, Any] = {

@@ -157,7 +157,7 @@ def test_each_run_is_judged_by_its_own_calibration() -> None:
         f"fold_{number}": RunCalibration(temperature, {"a": 0.5}, 0.9, 0.4, 30, drawn(400, temperature, seed=number))
         for number, temperature in ((1, 2.0), (2, 3.5))
     }
-    record = calibration_record(runs)
+    record = calibration_record(runs, LabelMap(("a", "b")))
     assert record["num_clips"] == 800
     assert record["after"]["accuracy"] == record["before"]["accuracy"]
     for key in ("ece_equal_mass", "ece_equal_width", "negative_log_likelihood", "brier"):

@@ -13,7 +13,8 @@ from tfaudio.files import check_can_write, refuse_existing_folder, write_json
 USAGE = """tfaudio evaluate --run_dir=RUN [--json=FILE] [--report_dir=DIR]
 
 Scores a run on the test recordings of its own split: accuracy, balanced accuracy, macro F1, mean average precision,
-each class, and who is taken for whom.
+each class, and who is taken for whom. Of a run whose recordings have several classes: mean average precision, lwlrap,
+F1 and each class.
 
   tfaudio evaluate --run_dir=runs/birds --json=birds.json
 """

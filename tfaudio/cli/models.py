@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tfaudio.bundle import fold_folders, is_run_folder, load_bundle, read_config
+from tfaudio.bundle import fold_folders, is_run_folder, load_bundle, read_calibration, read_config
 from tfaudio.cli import load_tensorflow
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
+from tfaudio.model_settings import tag_thresholds
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class OpenModel:
       clip: how recordings are cut into windows.
       score_batch: float32 [batch, samples] to scores [batch, classes].
       batch_size: windows to score at a time.
+      thresholds: of a tagger, by label; None of what gives one class.
     """
 
     labels: LabelMap
@@ -32,6 +34,7 @@ class OpenModel:
     clip: ClipConfig
     score_batch: Callable[[np.ndarray], np.ndarray]
     batch_size: int
+    thresholds: Mapping[str, float] | None = None
 
 
 _BATCH_SIZE = 16
@@ -73,8 +76,14 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
         from tfaudio.runtime.classifier import Classifier
 
         classifier = Classifier(path, num_threads=threads)
+        metadata = classifier.metadata
         return OpenModel(
-            classifier.labels, classifier.sample_rate, classifier.metadata.clip, classifier.score_batch, batch_size=1
+            classifier.labels,
+            classifier.sample_rate,
+            metadata.clip,
+            classifier.score_batch,
+            batch_size=1,
+            thresholds=metadata.tag_thresholds,
         )
     saved_model = find_saved_model(path)
     if saved_model is not None:
@@ -84,7 +93,9 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
 
         metadata = read_settings_folder(saved_model / "assets")
         batch_size = 1 if metadata.clip.seconds is None else _BATCH_SIZE
-        return OpenModel(metadata.labels, metadata.sample_rate, metadata.clip, load_score(saved_model), batch_size)
+        score = load_score(saved_model)
+        thresholds = metadata.tag_thresholds
+        return OpenModel(metadata.labels, metadata.sample_rate, metadata.clip, score, batch_size, thresholds)
     if not is_run_folder(path):
         raise TfaudioError(no_model_message(path))
 
@@ -93,6 +104,7 @@ def open_model(name: str, *, threads: int = 1) -> OpenModel:
     bundle = load_bundle(path)
     clip, rate = bundle.config.clip, bundle.config.front_end.sample_rate
     model = bundle.end_to_end(None if clip.seconds is None else clip.num_samples(rate))
-    return OpenModel(
-        bundle.labels, rate, clip, model.predict_on_batch, batch_size=1 if clip.seconds is None else _BATCH_SIZE
-    )
+    batch_size = 1 if clip.seconds is None else _BATCH_SIZE
+    found = (read_calibration(path) or {}).get("thresholds", {})
+    thresholds = tag_thresholds(bundle.labels, found) if bundle.config.multi_label else None
+    return OpenModel(bundle.labels, rate, clip, model.predict_on_batch, batch_size, thresholds)

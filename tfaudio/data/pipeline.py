@@ -31,8 +31,8 @@ class Pipeline:
 
     Args:
       recordings: every usable clip.
-      targets: int64 [clips], the class of each.
-      num_classes: size of a one-hot target.
+      targets: int64 [clips], the class of each; or float32 [clips, classes], 1 for each of its classes.
+      num_classes: size of a target.
       config: front end, clip, augmentation, batch size and seed are used.
       normalization: of the features.
 
@@ -55,7 +55,8 @@ class Pipeline:
         self._augment = config.augment
         if config.front_end.filterbank:
             self._augment = config.augment.replace(frequency_masks=0)
-        self._targets = tf.constant(targets, tf.int64)
+        self._multi_hot = targets.ndim == 2
+        self._targets = tf.constant(targets, tf.float32 if self._multi_hot else tf.int64)
         self._load = recordings.waveform_loader()
         self._calls = parallel_calls(config.data)
         self._masked = config.clip.seconds is None
@@ -84,8 +85,8 @@ class Pipeline:
     ) -> tf.data.Dataset:
         """Returns all remaining epochs, one after the other, augmented; of known cardinality.
 
-        Targets are one-hot float32 [batch, classes], mixed where examples are; with class_weights a third
-        element, float32 [batch], weighs each example.
+        Targets are one-hot (or multi-hot) float32 [batch, classes], mixed where examples are; with class_weights a
+        third element, float32 [batch], weighs each example by the mean over its classes.
 
         Raises:
           TfaudioError: if recordings that augmentation needs cannot be used.
@@ -172,7 +173,8 @@ class Pipeline:
         return fitter.result()
 
     def _one_hot_of(self, indices: np.ndarray) -> tf.Tensor:
-        return tf.one_hot(tf.gather(self._targets, indices), self.num_classes)
+        targets = tf.gather(self._targets, indices)
+        return targets if self._multi_hot else tf.one_hot(targets, self.num_classes)
 
     def _windows(self, waveform: tf.Tensor) -> tf.Tensor:
         clip, rate = self.config.clip, self.config.front_end.sample_rate
@@ -187,7 +189,7 @@ class Pipeline:
     def _training_example(
         self, index: tf.Tensor, epoch_seed: tf.Tensor, augmentation: WaveformAugmentation
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One augmented example, its class and its length."""
+        """One augmented example, its clip's index and its length."""
         crop_seed, augment_seed = split_seed(fold_in(epoch_seed, index + 2**20), 2)  # apart from the batches' seeds
         waveform = self._load(index)
         if self._num_samples is not None:
@@ -197,7 +199,7 @@ class Pipeline:
             waveform = fix_length(waveform, self._num_samples, short=self.config.clip.short, start=start)
         waveform = augmentation(waveform, augment_seed)
         example, length = self._example(waveform)
-        return example, tf.gather(self._targets, index), length
+        return example, index, length
 
     def _example(self, waveform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What a batch is made of, and its length: windows as they are, or the features of a recording taken whole.
@@ -227,19 +229,22 @@ class Pipeline:
     def _training_batch(
         self, batch: tuple[tf.Tensor, ...], seed: tf.Tensor, class_weights: tf.Tensor | None
     ) -> tuple[Any, ...]:
-        examples, classes, lengths = batch
+        examples, indices, lengths = batch
         mix_seed, mask_seed = split_seed(seed, 2)
         augment = self._augment
         inputs, mask = self._inputs(examples, lengths)
         features = inputs["features"] if self._masked else inputs
-        targets = tf.one_hot(classes, self.num_classes)
+        targets = self._one_hot_of(indices)
         features = change_features(features, mask, augment, seed)
         features, targets, mask = mix_examples(Examples(features, targets, mask), augment, mix_seed, seed)
         features = spec_augment(features, augment, mask_seed)
         inputs = {"features": features, "mask": mask} if self._masked else features
         if class_weights is None:
             return inputs, targets
-        return inputs, targets, tf.linalg.matvec(targets, class_weights)
+        weights = tf.linalg.matvec(targets, class_weights)
+        if self._multi_hot:
+            weights /= tf.reduce_sum(targets, axis=1)
+        return inputs, targets, weights
 
 
 @functools.cache

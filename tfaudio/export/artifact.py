@@ -53,7 +53,7 @@ def export_run(
     output_dir: str | os.PathLike[str],
     calibration: Waveforms,
     test_waveforms: Iterable[Waveforms] | None = None,
-    test_targets: Iterable[int] | None = None,
+    test_targets: Iterable[Any] | None = None,
     gate: GateConfig | None = None,
     overwrite: bool = False,
     clip_seconds: float | None = None,
@@ -76,7 +76,7 @@ def export_run(
         test recordings among them would flatter its result.
       test_waveforms: windows float32 [num_samples] to compare the artifacts on; None takes the calibration clips,
         and the report says so.
-      test_targets: class index of each test window, or None if unknown.
+      test_targets: class index of each test window, of a tagger 0 or 1 for each class, or None if unknown.
       gate: thresholds.
       overwrite: replace an earlier export.
       clip_seconds: window of the exported files; None takes the run's. Needed for .tflite files where the run takes
@@ -118,6 +118,7 @@ def export_run(
             gate=gate or GateConfig(),
             # Recordings taken whole are of unequal length.
             batch_size=1 if num_samples is None else BATCH_SIZE,
+            thresholds=None if about.tag_thresholds is None else list(about.tag_thresholds.values()),
         )
         say("measuring time and memory")
         reports = tuple(
@@ -135,6 +136,7 @@ def export_run(
             calibration_clips=len(calibration),
             calibration_names=tuple(calibration_names),
             details=_details(bundle, clip, num_samples, dataset_fingerprint),
+            metric="average_precision" if bundle.config.multi_label else "accuracy",
         )
         vectors = _golden_vectors(bundle, num_samples, [c for c in candidates if c.name in report.paths])
         say(f"writing {output_dir}")
@@ -183,7 +185,7 @@ def _metadata(
         clip=clip,
         model=config.model.name,
         variant="",
-        score_activation="softmax",
+        score_activation=config.model.score_activation,
         tfaudio_version=tfaudio.__version__,
         dataset=config.data.dataset,
         dataset_fingerprint=fingerprint,

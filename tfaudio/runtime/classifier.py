@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import IO, Any, Literal, overload
 
 import numpy as np
@@ -15,6 +15,7 @@ from tfaudio.config import LARGEST_SAMPLE
 from tfaudio.errors import TfaudioError
 from tfaudio.interpreter import interpreter_module
 from tfaudio.labels import LabelMap
+from tfaudio.model_settings import tags_of
 from tfaudio.runtime.audio import read_windows
 from tfaudio.runtime.metadata import ModelMetadata, parse_metadata, read_model_file
 
@@ -31,12 +32,14 @@ class Prediction:
       end: seconds; of a recording's last window the end of the window, which may lie in the silence added.
       scores: float32 [classes].
       labels: of the scores.
+      thresholds: of a tagger, the score from which on each class is given, by label; None of what gives one class.
     """
 
     start: float
     end: float
     scores: Array
     labels: LabelMap
+    thresholds: Mapping[str, float] | None = None
 
     def top(self, k: int = 1) -> list[tuple[str, float]]:
         """Returns the k best labels with their scores, best first; all of them if there are fewer."""
@@ -45,10 +48,20 @@ class Prediction:
         best = np.argsort(-self.scores, kind="stable")[:k]
         return [(self.labels[int(i)], float(self.scores[i])) for i in best]
 
+    def tags(self) -> list[tuple[str, float]]:
+        """Returns the classes that reach their thresholds, with their scores, best first; of what gives one, that one.
+
+        A tagger may give none.
+        """
+        return self.top() if self.thresholds is None else tags_of(self.scores, self.labels, self.thresholds)
+
     def to_dict(self) -> dict[str, Any]:
-        """Returns start, end, label and score, rounded, ready for JSON."""
+        """Returns start, end, label and score, rounded, ready for JSON; of a tagger its labels with their scores."""
+        times = {"start": round(self.start, 3), "end": round(self.end, 3)}
+        if self.thresholds is not None:
+            return {**times, "labels": {label: round(score, 6) for label, score in self.tags()}}
         label, score = self.top(1)[0]
-        return {"start": round(self.start, 3), "end": round(self.end, 3), "label": label, "score": round(score, 6)}
+        return {**times, "label": label, "score": round(score, 6)}
 
     @property
     def label(self) -> str:
@@ -68,6 +81,7 @@ def classify_windows(
     labels: LabelMap,
     sample_rate: int,
     batch_size: int = 1,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Iterator[Prediction]:
     """Scores windows as they come, so that a recording of any length takes bounded memory.
 
@@ -79,6 +93,7 @@ def classify_windows(
       labels: of the scores.
       sample_rate: Hz, of the windows.
       batch_size: windows scored at a time; they must then be of one length.
+      thresholds: of a tagger, by label.
 
     Yields:
       One prediction a window.
@@ -97,7 +112,7 @@ def classify_windows(
                 "again with a lower learning rate (--learning_rate)."
             )
         for (start, window), row in zip(chunk, scores, strict=True):
-            yield Prediction(start, start + len(window) / sample_rate, row, labels)
+            yield Prediction(start, start + len(window) / sample_rate, row, labels, thresholds)
 
 
 def average(predictions: Iterable[Prediction]) -> Prediction:
@@ -107,16 +122,16 @@ def average(predictions: Iterable[Prediction]) -> Prediction:
       TfaudioError: if there are none.
     """
     total: npt.NDArray[np.float64] | None = None
-    count, start, end = 0, 0.0, 0.0
-    labels: LabelMap | None = None
+    count, end = 0, 0.0
+    first: Prediction | None = None
     for prediction in predictions:
-        if total is None or labels is None:
-            total, labels, start = np.zeros(len(prediction.scores)), prediction.labels, prediction.start
+        if total is None or first is None:
+            total, first = np.zeros(len(prediction.scores)), prediction
         total += prediction.scores
         count, end = count + 1, max(end, prediction.end)
-    if total is None or labels is None:
+    if total is None or first is None:
         raise TfaudioError("There is no window to average over.")
-    return Prediction(start, end, (total / count).astype(np.float32), labels)
+    return replace(first, end=end, scores=(total / count).astype(np.float32))
 
 
 class Classifier:
@@ -177,7 +192,7 @@ class Classifier:
           waveform: float [num_samples], mono, in [-1, 1], at `sample_rate`.
 
         Returns:
-          float32 [classes], summing to one.
+          float32 [classes], summing to one; of a tagger each by itself.
 
         Raises:
           TfaudioError: if the waveform has another shape, holds integers, NaN or values far beyond full scale.
@@ -231,7 +246,13 @@ class Classifier:
     def windows(self, file: str | os.PathLike[str] | IO[bytes]) -> Iterator[Prediction]:
         """Yields one prediction a window while the recording is being read; for long ones."""
         windows = read_windows(file, sample_rate=self.sample_rate, clip=self.metadata.clip)
-        return classify_windows(windows, self.score_batch, labels=self.labels, sample_rate=self.sample_rate)
+        return classify_windows(
+            windows,
+            self.score_batch,
+            labels=self.labels,
+            sample_rate=self.sample_rate,
+            thresholds=self.metadata.tag_thresholds,
+        )
 
     def score_batch(self, waveforms: Array) -> Array:
         """Scores windows one after the other: float32 [batch, num_samples] to [batch, classes]."""
