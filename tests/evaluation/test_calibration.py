@@ -21,6 +21,7 @@ from tfaudio.evaluation.calibration import (
     negative_log_likelihood,
     reliability_bins,
     reliability_png,
+    tag_figures,
     unknown_threshold,
 )
 from tfaudio.labels import LabelMap
@@ -169,3 +170,46 @@ def test_each_run_is_judged_by_its_own_calibration() -> None:
     assert "fold_2: temperature 3.500" in table
     assert len({len(line) for line in table.splitlines()[5:14]}) == 1
     assert reliability_png(record, title="$ and _")[:4] == b"\x89PNG"
+
+
+TAG_LABELS = LabelMap(("a", "b", "c"))
+
+
+def tagged(clips: int, sharpness: float, seed: int = 0) -> Scored:
+    """Tags drawn with probabilities whose logits are known, and those logits made sharper than they should be."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=1.5, size=(clips, 3))
+    targets = (rng.random((clips, 3)) < 1 / (1 + np.exp(-logits))).astype(np.float32)
+    return Scored(logits * sharpness, np.arange(clips), targets)
+
+
+def test_the_temperature_of_tags_undoes_what_was_sharpened() -> None:
+    scored = tagged(4000, 2.5)
+    np.testing.assert_allclose(scored.scores(), 1 / (1 + np.exp(-scored.logits)), rtol=1e-9)
+    assert fit_temperature(scored) == pytest.approx(2.5, rel=0.06)
+    sharp = Scored(np.where(np.eye(3) > 0, 9.0, -9.0), np.arange(3), np.eye(3, dtype=np.float32))
+    with pytest.raises(TfaudioError, match="9 of the 9 tags of the validation recordings are right"):
+        fit_temperature(sharp)
+
+
+def test_thresholds_of_tags_are_those_of_the_best_f1() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    scored = tagged(60, 1.0, seed=3)
+    scores = scored.scores()
+    found = class_thresholds(scores, scored.targets, TAG_LABELS)
+    for index, label in enumerate(TAG_LABELS):
+        own, true = scores[:, index], scored.targets[:, index]
+        best = max(metrics.f1_score(true, own >= cut) for cut in np.unique(own))
+        assert metrics.f1_score(true, own >= found[label]) == pytest.approx(best)
+
+
+def test_figures_of_tags_worked_by_hand() -> None:
+    scores = np.array([[0.8, 0.4], [0.6, 0.1]])
+    found = tag_figures(scores, np.array([[1, 1], [0, 0]]), [0.5, 0.5])
+    assert found["brier"] == pytest.approx((0.04 + 0.36 + 0.36 + 0.01) / 2)
+    assert found["negative_log_likelihood"] == pytest.approx(-np.log([0.8, 0.4, 0.4, 0.9]).mean())
+    assert found["mean_average_precision"] == 1.0
+    assert found["micro_f1"] == pytest.approx(2 * 1 / (2 + 2))
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 0) / 2)
+    # Four scores in four bins: distances 0.2, 0.6, 0.6 and 0.1.
+    assert found["ece_equal_mass"] == pytest.approx(1.5 / 4)

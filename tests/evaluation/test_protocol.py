@@ -163,3 +163,14 @@ def test_a_perfect_test_set_still_leaves_doubt() -> None:
     # Wilson's interval at n of n: from n / (n + z^2) to 1.
     assert summary["interval"] == pytest.approx([300 / (300 + 1.959964**2), 1.0], abs=1e-6)
     assert summarize_folds([FoldResult("test", (False,) * 9)])["interval"][0] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_record_of_a_tagger_has_its_mean_average_precision_and_no_accuracy() -> None:
+    tagged = {**VALUES, "accuracy": None, "mean_average_precision": 0.9}
+    record = result_record(**tagged, versions={})
+    assert record["mean_average_precision"] == 0.9
+    assert "accuracy" not in record
+    with pytest.raises(ValueError, match="an accuracy or a mean average precision"):
+        result_record(**{**VALUES, "mean_average_precision": 0.9})
+    with pytest.raises(TfaudioError, match=r"Mean average precision 0\.5 must lie"):
+        result_record(**{**tagged, "mean_average_precision": 0.5})
