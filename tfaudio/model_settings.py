@@ -21,6 +21,7 @@ from tfaudio.text import Tokenizer
 
 FORMAT_VERSION = 2
 _WITHOUT_TEXT = 1  # the version of files that readers of before can use
+DEFAULT_THRESHOLD = 0.5  # score from which on a tagger gives a class that has no threshold of its own
 LABELS_FILE, SETTINGS_FILE, VOCABULARY_FILE = "labels.txt", "tfaudio.json", "vocabulary.txt"
 EXPORT_AGAIN = "export it again with `tfaudio export`"
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -85,7 +86,7 @@ class ModelMetadata:
       model: name of the architecture.
       variant: "float32", "float16", "dynamic_range", "int8", "int16x8" or, of a SavedModel, "saved_model"; "tflm" of an
         int8 classifier for microcontrollers, which takes features.
-      score_activation: "softmax": the scores of a window sum to one.
+      score_activation: "softmax": the scores of a window sum to one. "sigmoid": each class has its own, as tags have.
       tfaudio_version: that wrote the file.
       dataset: name of the data set that the model was trained on, where known.
       dataset_fingerprint: of that data set, where known.
@@ -123,6 +124,11 @@ class ModelMetadata:
             raise TfaudioError(f"'unknown_below' must be a score from 0 to 1, not {self.unknown_below}.")
         if len(self.feature_mean) != len(self.feature_stddev) or min(self.feature_stddev, default=1.0) <= 0:
             raise TfaudioError("the normalisation must have a mean and a positive deviation of each bin.")
+
+    @property
+    def tag_thresholds(self) -> dict[str, float] | None:
+        """Score from which on each class is given, by label; None of a model that gives one class."""
+        return tag_thresholds(self.labels, self.thresholds) if self.score_activation == "sigmoid" else None
 
     @property
     def sample_rate(self) -> int:
@@ -243,6 +249,28 @@ def check_thresholds(thresholds: Mapping[str, Any], labels: LabelMap) -> None:
         labels.index(label)
         if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= 1:
             raise TfaudioError(f"the threshold of '{label}' must be a score from 0 to 1, not {score!r}.")
+
+
+def tag_thresholds(labels: LabelMap, thresholds: Mapping[str, float]) -> dict[str, float]:
+    """Returns the score from which on a tagger gives each class, by label: its own, or 0.5.
+
+    Args:
+      labels: the classes.
+      thresholds: of some of them.
+    """
+    return {label: float(thresholds.get(label, DEFAULT_THRESHOLD)) for label in labels}
+
+
+def tags_of(scores: Iterable[float], labels: LabelMap, thresholds: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Returns the classes that a tagger gives, with their scores, the surest first; there may be none.
+
+    Args:
+      scores: one a class.
+      labels: of the scores.
+      thresholds: score from which on each class is given, by label, as `tag_thresholds` has them.
+    """
+    given = [(label, float(score)) for label, score in zip(labels, scores, strict=True) if score >= thresholds[label]]
+    return sorted(given, key=lambda tag: -tag[1])
 
 
 def _short(values: Sequence[float]) -> list[float]:

@@ -118,6 +118,9 @@ _SYNTHETIC: dict[str, Any] = {
     "training.batch_size": 16,
 }
 
+# A clip holds several of the sounds, so it takes longer to learn which is which.
+_SYNTHETIC_TAGS: dict[str, Any] = {**_SYNTHETIC, "training.epochs": 40}
+
 # librosa's features, as a small dense network over their means and deviations likes them. Masks would hide whole
 # features from it. Five octaves of contrast fit below half of 8 kHz.
 _LIBROSA_FEATURES: dict[str, Any] = {
@@ -210,8 +213,8 @@ for _name, _recipe in {
     "tagging": Recipe(
         purpose="sound events, clips of any length",
         settings=_TAGGING,
-        command="tfaudio train --recipe=tagging --dataset=manifest --data_dir=clips.csv --model=cnn "
-        "--output_dir=runs/tagging",
+        datasets=("fsd50k",),
+        command="tfaudio train --dataset=fsd50k --data_dir=FSD50K --model=cnn --output_dir=runs/fsd50k",
     ),
     "transcription": Recipe(
         purpose="strings of known words, joined of single ones",
@@ -227,6 +230,7 @@ for _name, _recipe in {
 
 _BY_DATASET = {
     "synthetic": _SYNTHETIC,
+    "synthetic_tags": _SYNTHETIC_TAGS,
     **{dataset: RECIPES[name].settings for name in RECIPES for dataset in RECIPES[name].datasets},
 }
 

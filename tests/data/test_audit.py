@@ -327,3 +327,19 @@ def test_the_page_of_plots_takes_any_names(pets: Pets) -> None:
     assert width > 1_000
     assert height > 1.5 * 715  # grows with the classes
     assert audit_text(audit, most=3).count("\n") < 12
+
+
+def test_clips_of_several_classes_conflict_where_their_classes_differ(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sounds = [rng.uniform(-0.5, 0.5, 4000) for _ in range(2)]
+    for name, sound in zip("abcd", (*sounds, *sounds), strict=True):
+        soundfile.write(tmp_path / f"{name}.wav", sound, 8000)
+    lines = ("path,labels,fold", "a.wav,dog;rain,1", "b.wav,dog,1", "c.wav,rain;dog,1", "d.wav,dog;rain,1")
+    (tmp_path / "clips.csv").write_text("\n".join(lines))
+    audit = audit_dataset(read("manifest", tmp_path / "clips.csv"), progress=False)
+    conflicts = [found.detail for found in audit.findings if found.kind == "label_conflict"]
+    assert conflicts == ["one sound is called 'dog' and 'dog;rain'"]  # the order of labels is none
+    summary = audit_summary(audit)
+    assert [summary["classes"][label]["clips"] for label in ("dog", "rain")] == [4, 3]
+    assert "dog;rain" in findings_csv(audit)
+    assert not [found for found in audit.findings if found.kind == "missing_class"]

@@ -224,7 +224,7 @@ def test_every_entry_describes_itself() -> None:
     assert DATASETS.names() == [
         "crema_d", "emodb", "esc10", "esc50", "fma_small", "folder", "freesound", "fsd50k", "fsdd", "gtzan", "manifest",
         "ravdess", "speech_commands_v1", "speech_commands_v1_12", "speech_commands_v2", "speech_commands_v2_12",
-        "synthetic", "urbansound8k",
+        "synthetic", "synthetic_tags", "urbansound8k",
     ]  # fmt: skip
     for name in DATASETS:
         entry = DATASETS[name]
@@ -232,9 +232,8 @@ def test_every_entry_describes_itself() -> None:
         assert entry.description
         assert entry.licence
         assert entry.task
-        assert entry.needs_data_dir == (name != "synthetic")
-        assert (entry.reader is None) == bool(entry.refusal)
-        own = name in ("folder", "manifest", "synthetic")
+        assert entry.needs_data_dir == (name not in ("synthetic", "synthetic_tags"))
+        own = name in ("folder", "manifest", "synthetic", "synthetic_tags")
         assert bool(entry.url) == (not own)
         # What is known of elsewhere is either fetched or told how to get, never both.
         assert bool(entry.archives) != bool(entry.by_hand) or own
@@ -251,8 +250,3 @@ def test_archives_have_whole_checksums() -> None:
         assert int(digest, 16)
         assert archive.url.startswith("https://")
         assert archive.file_name.endswith((".zip", ".tar.gz"))
-
-
-def test_a_set_of_several_labels_is_refused_before_it_is_looked_for() -> None:
-    with pytest.raises(TfaudioError, match=r"'fsd50k' cannot be used: its clips have several labels.*'manifest'"):
-        read_dataset(DataConfig(dataset="fsd50k"))

@@ -112,3 +112,32 @@ def test_manifest_of_another_encoding(tmp_path: Path) -> None:
 
 def test_folds_as_spreadsheets_round_them(tmp_path: Path) -> None:
     assert read("manifest", manifest(tmp_path, "path,label,fold", "a.wav,dog,1.0", "b.wav,cat,2.0")).folds == (1, 2)
+
+
+def test_a_clip_may_have_several_labels(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "path,labels", 'a.wav,"dog, barking; 雨 ;a b"', "b.wav,雨")
+    spec = read("manifest", path)
+    assert [clip.labels for clip in spec.clips] == [("dog, barking", "雨", "a b"), ("雨",)]
+    assert spec.labels.names == ("a b", "dog, barking", "雨")
+    assert spec.multi_label
+
+
+def test_the_column_of_single_labels_separates_nothing(tmp_path: Path) -> None:
+    spec = read("manifest", manifest(tmp_path, "path,label", "a.wav,dog;cat", "b.wav,cat"))
+    assert spec.labels.names == ("cat", "dog;cat")
+    assert not spec.multi_label
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["path,label,labels", "a.wav,dog,dog", "b.wav,cat,cat"], "line 1, has the columns label and labels; keep one"),
+        (["path,labels", "a.wav,dog;;cat", "b.wav,cat"], "line 2: labels 'dog;;cat' must be different names"),
+        (["path,labels", "a.wav,dog", "b.wav,cat; cat"], "line 3: labels 'cat; cat' must be different names"),
+        (["path,labels", "a.wav,", "b.wav,cat"], "line 2: column 'labels' is empty"),
+        (["path,labels", "a.wav,cat", "b.wav,cat"], "only the class 'cat'"),
+    ],
+)
+def test_mistakes_in_several_labels(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(TfaudioError, match=message):
+        read("manifest", manifest(tmp_path, *lines))

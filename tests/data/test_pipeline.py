@@ -202,3 +202,35 @@ def test_a_learnt_filter_bank_is_given_the_waveform_unspoilt(noises):
     assert steps.shape[1:] == (config.front_end.num_frames(8000), config.front_end.frame_step)
     assert (np.abs(steps).max(axis=1) > 1e-3).all()  # no sample of the steps is blank throughout an example
     assert not pipeline.fit_normalization(np.arange(3))
+
+
+def test_clips_of_several_classes_have_rows_of_ones(small_config):
+    data = read_labelled_data(small_config, progress=False)
+    rows = np.zeros((len(data.recordings.clips), 10), np.float32)
+    rows[np.arange(len(rows)), np.arange(len(rows)) % 10] = 1
+    rows[::3, 4] = 1
+    config = small_config.override({"augment.mixup_alpha": 0.0})
+    pipeline = Pipeline(data.recordings, rows, 10, config)
+    indices = np.array([5, 0, 17, 3, 44, 9])
+    for _, targets in pipeline.evaluation(indices, with_targets=True).as_numpy_iterator():
+        np.testing.assert_array_equal(targets, rows[indices])
+    weights = np.arange(1.0, 11.0)
+    batches = pipeline.training(indices, class_weights=weights).take(1).as_numpy_iterator()
+    ((_, targets, example_weights),) = batches
+    order = [next(i for i in range(6) if np.array_equal(rows[indices[i]], row)) for row in targets]
+    assert len(targets) == 6
+    np.testing.assert_array_equal(targets, rows[indices][order])
+    expected = [np.mean(weights[row > 0]) for row in targets]
+    np.testing.assert_allclose(example_weights, expected, rtol=1e-6)
+
+
+def test_what_has_several_classes_gives_no_single_one(tmp_path):
+    for name in "ab":
+        soundfile.write(tmp_path / f"{name}.wav", np.full(800, 0.1), 8000)
+    (tmp_path / "clips.csv").write_text("path,labels\na.wav,dog;rain\nb.wav,cat\n")
+    config = RunConfig().override({"data.dataset": "manifest", "data.data_dir": str(tmp_path / "clips.csv")})
+    data = read_labelled_data(config, progress=False)
+    labels = data.spec.labels
+    np.testing.assert_array_equal(data.targets(labels, multi_hot=True), [[0, 1, 1], [1, 0, 0]])
+    with pytest.raises(TfaudioError, match=r"several classes each.*model\.score_activation"):
+        data.targets(labels)

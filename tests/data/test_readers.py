@@ -416,3 +416,54 @@ def test_freesound_mistakes(tmp_path: Path) -> None:
         read("freesound", tmp_path)
     with pytest.raises(TfaudioError, match="is not a folder"):
         read("freesound", tmp_path / "metadata.json")
+
+
+# --- FSD50K
+
+
+def fsd50k(root: Path, *, dev: Iterable[str] = (), audio: Iterable[str] = ()) -> Path:
+    rows = dev or ('64760,"Electric_guitar,Guitar,Music",/m/02sgy,train', "16399,Rain,/m/06mb1,val")
+    touch(root, "FSD50K.ground_truth/dev.csv", content="\n".join(("fname,labels,mids,split", *rows)).encode())
+    evaluation = b'fname,labels,mids\n37199,"Guitar,Music","/m/0342h,/m/04rlf"\n175151,Rain,/m/06mb1\n'
+    touch(root, "FSD50K.ground_truth/eval.csv", content=evaluation)
+    names = audio or ("dev_audio/64760.wav", "dev_audio/16399.wav", "eval_audio/37199.wav", "eval_audio/175151.wav")
+    return touch(root, *(f"FSD50K.{name}" for name in names))
+
+
+def test_fsd50k(tmp_path: Path) -> None:
+    spec = read("fsd50k", fsd50k(tmp_path))
+    assert [(Path(clip.path).stem, clip.labels, clip.split) for clip in spec.clips] == [
+        ("16399", ("Rain",), "validation"),
+        ("64760", ("Electric_guitar", "Guitar", "Music"), "train"),
+        ("175151", ("Rain",), "test"),
+        ("37199", ("Guitar", "Music"), "test"),
+    ]
+    assert spec.multi_label
+    assert spec.class_counts() == {"Electric_guitar": 1, "Guitar": 2, "Music": 2, "Rain": 2}
+    split = split_dataset(spec)
+    assert [len(part) for part in (split.train, split.validation, split.test)] == [1, 1, 2]
+    assert "some of them CC BY-NC" in spec.licence
+
+
+def test_fsd50k_in_another_format_and_in_part(tmp_path: Path) -> None:
+    spec = read("fsd50k", fsd50k(tmp_path, audio=["dev_audio/64760.flac", "eval_audio/37199.wav"]))
+    assert {Path(clip.path).name for clip in spec.clips} == {"64760.flac", "37199.wav"}
+    assert reasons(spec) == {"16399.wav": "the file does not exist", "175151.wav": "the file does not exist"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["64760,Guitar,/m/1,test", "64760,Guitar,/m/1,", "x,Guitar,/m/1,train", '1,"Guitar,",/m/1,val', '1,"A,A",,val'],
+)
+def test_fsd50k_rows_that_are_wrong(tmp_path: Path, row: str) -> None:
+    with pytest.raises(TfaudioError, match=r"dev\.csv, line 2: expected a number, labels such as"):
+        read("fsd50k", fsd50k(tmp_path, dev=[row]))
+
+
+def test_fsd50k_in_the_wrong_place(tmp_path: Path) -> None:
+    inner = fsd50k(tmp_path / "FSD50K")
+    with pytest.raises(TfaudioError, match=f"but {inner} does; set data.data_dir"):
+        read("fsd50k", tmp_path)
+    (inner / "FSD50K.ground_truth" / "eval.csv").unlink()
+    with pytest.raises(TfaudioError, match=r"holds no FSD50K\.ground_truth/eval\.csv"):
+        read("fsd50k", inner)

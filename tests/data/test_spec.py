@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tfaudio.data.spec import NOT_AUDIO, Clip, DatasetSpec, why_not_audio, why_unusable
+from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
 
 PETS = LabelMap(("cat", "dog"))
@@ -112,3 +113,35 @@ def test_unusable_files(tmp_path: Path) -> None:
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     assert why_unusable(str(tmp_path / "pipe.wav")) == "not a regular file"
+
+
+def tagged(*clips: tuple[str, ...], labels: tuple[str, ...] = ("bark", "dog", "rain")) -> DatasetSpec:
+    made = (Clip(f"/d/{i}.wav", first, also=tuple(also)) for i, (first, *also) in enumerate(clips))
+    return DatasetSpec("tags", tuple(made), LabelMap(labels))
+
+
+def test_a_clip_of_several_classes_counts_in_each() -> None:
+    spec = tagged(("dog", "bark"), ("rain",), ("dog", "rain"))
+    assert spec.multi_label
+    assert not pets().multi_label
+    assert spec.clips[0].labels == ("dog", "bark")
+    assert spec.clips[0].label_text == "dog;bark"
+    assert spec.class_counts() == {"bark": 1, "dog": 2, "rain": 2}
+    assert spec.class_counts(spec.clips[:1]) == {"bark": 1, "dog": 1, "rain": 0}
+
+
+def test_fingerprints_that_are_stored_stay_and_further_labels_change_them() -> None:
+    # As stored before clips could have further labels.
+    assert pets().fingerprint() == "60d7c11e306ace93bc9ebbd2535e57a86e790a4b073119d00e45d00ec9a788f4"
+    plain = tagged(("dog",), ("rain",), ("bark",))
+    assert plain.fingerprint() != tagged(("dog", "bark"), ("rain",), ("bark",)).fingerprint()
+
+
+def test_labels_of_clips_of_several_classes_are_checked() -> None:
+    with pytest.raises(ValueError, match="fox"):
+        tagged(("dog", "fox"), ("rain",))
+    with pytest.raises(TfaudioError, match=r"/d/0\.wav has a label twice \(dog;bark;dog\)"):
+        tagged(("dog", "bark", "dog"))
+    with pytest.raises(TfaudioError, match="Class name 'a;b' of data set 'tags' holds a ';'"):
+        tagged(("dog", "a;b"), labels=("a;b", "dog"))
+    tagged(("a;b",), labels=("a;b", "dog"))  # of one class each, nothing is separated

@@ -176,3 +176,25 @@ def test_leave_one_group_out_tests_every_clip_once() -> None:
 def test_leave_one_group_out_needs_two_groups() -> None:
     with pytest.raises(TfaudioError, match="1 group"):
         next(leave_one_group_out(dataset(("a", "g"), ("b", "g"))))
+
+
+def test_clips_of_several_classes_are_split_so_that_each_class_is_learnt_and_tested() -> None:
+    kinds = [("a",), ("a", "b"), ("b", "c"), ("c",), ("a", "c"), ("b",), ("a", "b", "c"), ("rare", "a"), ("rare", "b")]
+    clips = [
+        Clip(f"/d/{kind}{take}{part}.wav", labels[0], also=labels[1:], group=f"{kind}{take}")
+        for kind, labels in enumerate(kinds)
+        for take in range(1 if labels[0] == "rare" else 5)
+        for part in range(2)
+    ]
+    spec = DatasetSpec("tags", tuple(clips), LabelMap(("a", "b", "c", "rare")))
+    split = split_dataset(spec, validation_fraction=0.2)
+    parts = (split.train, split.validation, split.test)
+    groups = [{clip.group for clip in part} for part in parts]
+    assert sum(map(len, groups)) == len(set.union(*groups))
+    assert sum(map(len, parts)) == len(clips)
+    assert min(spec.class_counts(split.train).values()) >= 1
+    # Of each class a fifth of the groups: 21 of "a", 20 of "b", 15 of "c" and 2 of the rare one, two clips each.
+    tested = spec.class_counts(split.test)
+    assert tested["rare"] == 2
+    assert all(tested[label] >= 2 * round(0.2 * count) for label, count in (("a", 21), ("b", 21), ("c", 20)))
+    assert all(tested[label] <= 2 * 0.4 * count for label, count in (("a", 21), ("b", 21), ("c", 20)))

@@ -9,9 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.data.folders import read
 from tfaudio.config import DataConfig
 from tfaudio.data.catalog import read_dataset
-from tfaudio.data.synthetic import SOUND_KINDS, make_sound, synthetic_folder, write_synthetic
+from tfaudio.data.synthetic import (
+    SOUND_KINDS,
+    make_sound,
+    mix_sounds,
+    synthetic_folder,
+    write_synthetic,
+    write_synthetic_tags,
+)
 from tfaudio.errors import TfaudioError
 
 soundfile = pytest.importorskip("soundfile")
@@ -174,3 +182,53 @@ def test_something_in_the_way_of_the_built_in_data(small_cache: Path) -> None:
     (small_cache / "synthetic-v1" / "old").mkdir(parents=True)
     with pytest.raises(TfaudioError, match="stands in the way"):
         synthetic_folder()
+
+
+def test_mixtures_hold_their_sounds_and_nothing_else() -> None:
+    kinds = ["bell", "hum", "clicks"]
+    mixed = mix_sounds(kinds, seed=0, index=4).astype(np.float64)
+    assert 10 ** (-12 / 20) - 1e-3 <= np.abs(mixed).max() <= 10 ** (-1 / 20) + 1e-3
+    sounds = np.stack([make_sound(kind, seed=0, index=4) for kind in kinds], axis=1).astype(np.float64)
+    shares, *_ = np.linalg.lstsq(sounds, mixed, rcond=None)
+    np.testing.assert_allclose(sounds @ shares, mixed, atol=1e-6)
+    levels = 20 * np.log10(shares * np.sqrt(np.mean(sounds**2, axis=0)))
+    assert np.ptp(levels) <= 6 + 1e-6
+    np.testing.assert_array_equal(mixed, mix_sounds(kinds, seed=0, index=4))
+    assert (mixed != mix_sounds(kinds, seed=0, index=5)).any()
+    with pytest.raises(TfaudioError, match="Did you mean 'bell'"):
+        mix_sounds(["bel"], seed=0, index=0)
+
+
+def test_written_mixtures_are_a_data_set_of_several_labels(tmp_path: Path) -> None:
+    folder = write_synthetic_tags(tmp_path / "tags", clips=60, sample_rate=8_000, seconds=0.2)
+    spec = read("manifest", folder)
+    assert (len(spec.clips), spec.labels.names, spec.folds) == (60, SOUND_KINDS, (1, 2, 3, 4, 5))
+    assert {len(clip.labels) for clip in spec.clips} == {1, 2, 3}
+    samples, rate = soundfile.read(spec.clips[7].path, dtype="float32")
+    again = mix_sounds(spec.clips[7].labels, seed=1, index=7, sample_rate=8_000, seconds=0.2)
+    assert rate == 8_000
+    np.testing.assert_allclose(samples, again, atol=1 / 32_768)
+    other = write_synthetic_tags(tmp_path / "again", clips=60, sample_rate=8_000, seconds=0.2)
+    assert (other / "manifest.csv").read_bytes() == (folder / "manifest.csv").read_bytes()
+    with pytest.raises(TfaudioError, match="exists already"):
+        write_synthetic_tags(folder)
+    with pytest.raises(TfaudioError, match="clips must be at least 1"):
+        write_synthetic_tags(tmp_path / "none", clips=0)
+
+
+def test_built_in_mixtures_are_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tfaudio.data.synthetic as module
+
+    monkeypatch.setenv("TFAUDIO_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        module, "write_synthetic_tags", lambda folder: write_synthetic_tags(folder, clips=40, seconds=0.1)
+    )
+    spec = read_dataset(DataConfig(dataset="synthetic_tags"))
+    assert (spec.name, spec.multi_label, spec.root) == (
+        "synthetic_tags",
+        True,
+        str(tmp_path / "synthetic_tags-v1/audio"),
+    )
+    written = (tmp_path / "synthetic_tags-v1" / "manifest.csv").stat().st_mtime_ns
+    module.synthetic_tags_folder()
+    assert (tmp_path / "synthetic_tags-v1" / "manifest.csv").stat().st_mtime_ns == written

@@ -21,6 +21,7 @@ from tfaudio.evaluation.calibration import (
     negative_log_likelihood,
     reliability_bins,
     reliability_png,
+    tag_figures,
     unknown_figures,
     unknown_threshold,
 )
@@ -158,7 +159,7 @@ def test_each_run_is_judged_by_its_own_calibration() -> None:
         f"fold_{number}": RunCalibration(temperature, {"a": 0.5}, 0.9, 0.4, 30, drawn(400, temperature, seed=number))
         for number, temperature in ((1, 2.0), (2, 3.5))
     }
-    record = calibration_record(runs)
+    record = calibration_record(runs, LabelMap(("a", "b")))
     assert record["num_clips"] == 800
     assert record["after"]["accuracy"] == record["before"]["accuracy"]
     for key in ("ece_equal_mass", "ece_equal_width", "negative_log_likelihood", "brier"):
@@ -195,3 +196,46 @@ def test_unknown_recordings_have_their_lines() -> None:
     assert record["unknown"]["refused"] == pytest.approx((highest < 0.5).mean())
     assert f"(AUROC) {record['unknown']['auroc']:.3f}; below" in calibration_table(record)
     assert "20 recordings of no class" in calibration_table(record)
+
+
+TAG_LABELS = LabelMap(("a", "b", "c"))
+
+
+def tagged(clips: int, sharpness: float, seed: int = 0) -> Scored:
+    """Tags drawn with probabilities whose logits are known, and those logits made sharper than they should be."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=1.5, size=(clips, 3))
+    targets = (rng.random((clips, 3)) < 1 / (1 + np.exp(-logits))).astype(np.float32)
+    return Scored(logits * sharpness, np.arange(clips), targets)
+
+
+def test_the_temperature_of_tags_undoes_what_was_sharpened() -> None:
+    scored = tagged(4000, 2.5)
+    np.testing.assert_allclose(scored.scores(), 1 / (1 + np.exp(-scored.logits)), rtol=1e-9)
+    assert fit_temperature(scored) == pytest.approx(2.5, rel=0.06)
+    sharp = Scored(np.where(np.eye(3) > 0, 9.0, -9.0), np.arange(3), np.eye(3, dtype=np.float32))
+    with pytest.raises(TfaudioError, match="9 of the 9 tags of the validation recordings are right"):
+        fit_temperature(sharp)
+
+
+def test_thresholds_of_tags_are_those_of_the_best_f1() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    scored = tagged(60, 1.0, seed=3)
+    scores = scored.scores()
+    found = class_thresholds(scores, scored.targets, TAG_LABELS)
+    for index, label in enumerate(TAG_LABELS):
+        own, true = scores[:, index], scored.targets[:, index]
+        best = max(metrics.f1_score(true, own >= cut) for cut in np.unique(own))
+        assert metrics.f1_score(true, own >= found[label]) == pytest.approx(best)
+
+
+def test_figures_of_tags_worked_by_hand() -> None:
+    scores = np.array([[0.8, 0.4], [0.6, 0.1]])
+    found = tag_figures(scores, np.array([[1, 1], [0, 0]]), [0.5, 0.5])
+    assert found["brier"] == pytest.approx((0.04 + 0.36 + 0.36 + 0.01) / 2)
+    assert found["negative_log_likelihood"] == pytest.approx(-np.log([0.8, 0.4, 0.4, 0.9]).mean())
+    assert found["mean_average_precision"] == 1.0
+    assert found["micro_f1"] == pytest.approx(2 * 1 / (2 + 2))
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 0) / 2)
+    # Four scores in four bins: distances 0.2, 0.6, 0.6 and 0.1.
+    assert found["ece_equal_mass"] == pytest.approx(1.5 / 4)

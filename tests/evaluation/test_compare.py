@@ -145,3 +145,9 @@ def test_mistaken_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "Name two" in capsys.readouterr().err
     assert main(["compare", str(tmp_path), str(tmp_path)]) == 1
     assert "predictions.csv" in capsys.readouterr().err
+
+
+def test_tags_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "tags.csv").write_text("path,labels,predicted,scores\na.wav,dog;rain,dog,0.9\n")
+    with pytest.raises(TfaudioError, match=r"tags\.csv gives recordings several labels each.*mean_average_precision"):
+        read_predictions(tmp_path / "tags.csv")

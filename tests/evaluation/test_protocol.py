@@ -175,3 +175,14 @@ def test_figures_by_inputs_are_of_all_clips_and_absent_where_there_are_none():
     assert mean_by_inputs(results) == {"audio": 0.8, "text": 0.4}
     assert mean_by_inputs(results[:1]) == {"audio": 1.0, "text": 0.0}
     assert mean_by_inputs([FoldResult("1", (True,))]) == {}
+
+
+def test_a_record_of_a_tagger_has_its_mean_average_precision_and_no_accuracy() -> None:
+    tagged = {**VALUES, "accuracy": None, "mean_average_precision": 0.9}
+    record = result_record(**tagged, versions={})
+    assert record["mean_average_precision"] == 0.9
+    assert "accuracy" not in record
+    with pytest.raises(ValueError, match="an accuracy or a mean average precision"):
+        result_record(**{**VALUES, "mean_average_precision": 0.9})
+    with pytest.raises(TfaudioError, match=r"Mean average precision 0\.5 must lie"):
+        result_record(**{**tagged, "mean_average_precision": 0.5})

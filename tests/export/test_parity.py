@@ -81,3 +81,61 @@ def test_nan_never_passes() -> None:
 def test_no_clips_is_no_proof() -> None:
     with pytest.raises(TfaudioError, match="at least one clip"):
         run_gate(keras_score, {}, waveforms=[], targets=None, gate=GateConfig())
+
+
+TAG_SCORES = np.tile(np.array([[0.9, 0.6, 0.1], [0.2, 0.8, 0.3]], np.float32), (10, 1))
+TAG_TARGETS = np.tile([[1, 1, 0], [0, 1, 1]], (10, 1)).tolist()
+
+
+def tag_gate(name: str, scores: np.ndarray, cuts: tuple[float, ...] = (0.5, 0.5, 0.5)) -> GateResult:
+    return run_gate(
+        lambda batch: TAG_SCORES[: len(batch)],
+        {name: lambda batch: scores[: len(batch)]},
+        waveforms=np.zeros((20, 4), np.float32),
+        targets=TAG_TARGETS,
+        gate=GateConfig(),
+        thresholds=cuts,
+    )
+
+
+def test_tags_agree_where_they_are_the_same_sets() -> None:
+    shifted = TAG_SCORES + np.float32([0.05, -0.05, 0.05])
+    result = tag_gate("int8", shifted)
+    # "c" is ranked below nothing: its ten clips score 0.3, the others 0.1.
+    assert result.keras_accuracy == pytest.approx(1.0)
+    assert result.keras_class_accuracy == pytest.approx((1.0, 1.0, 1.0))
+    found = result.artifacts["int8"]
+    assert (found.agreement, found.accuracy, found.problems) == (1.0, pytest.approx(1.0), ())
+    assert "differ" in tag_gate("float32", shifted).artifacts["float32"].problems[0]
+
+
+def test_lost_tags_count_as_their_share() -> None:
+    scores = TAG_SCORES.copy()
+    scores[0, 1] = 0.4  # one of two tags of one of twenty clips
+    assert tag_gate("int8", scores).artifacts["int8"].agreement == pytest.approx(1 - 0.5 / 20)
+    scores[::2, 1] = 0.4
+    found = tag_gate("int8", scores).artifacts["int8"]
+    assert found.agreement == pytest.approx(0.75)
+    assert found.problems == (
+        "its tags and those of Keras have in common, on the average, 75.0% of 20 clips, below 95.0%.",
+    )
+    # With other thresholds the same scores are the same tags, or none at all.
+    assert tag_gate("int8", scores, (0.5, 0.39, 0.5)).artifacts["int8"].agreement == 1.0
+    assert tag_gate("int8", scores, (0.99, 0.99, 0.99)).artifacts["int8"].agreement == 1.0
+
+
+def test_a_fall_of_the_mean_average_precision_is_withheld() -> None:
+    scores = TAG_SCORES.copy()
+    scores[:, 2] = [0.3, 0.1] * 10  # "c" the wrong way round: ten of twenty, all behind the others
+    found = tag_gate("int8", scores).artifacts["int8"]
+    assert found.agreement == 1.0
+    assert found.class_accuracy == pytest.approx(
+        (1.0, 1.0, 0.5)
+    )  # ten of twenty, once all are in: equals enter together
+    assert "its mean average precision 0.8333 is 0.1667 below that of Keras (1.0000)" in found.problems[0]
+
+
+def test_tags_that_are_no_numbers_never_pass() -> None:
+    scores = TAG_SCORES.copy()
+    scores[3, 0] = np.nan
+    assert "not finite" in tag_gate("int8", scores).artifacts["int8"].problems[0]

@@ -246,3 +246,29 @@ def test_the_windows_of_any_model_can_be_scored_alike(model: Classifier, run: Ex
     score = run.bundle.end_to_end(SAMPLE_RATE).predict_on_batch
     found = average(classify_windows(windows, score, labels=LABELS, sample_rate=SAMPLE_RATE, batch_size=16))
     np.testing.assert_allclose(found.scores, model.classify(file).scores, atol=1e-4)
+
+
+def test_a_tagger_gives_all_that_reach_their_thresholds() -> None:
+    labels = LabelMap(("a", "b", "c"))
+    cuts = {"a": 0.5, "b": 0.2, "c": 0.9}
+    scores = np.array([0.5, 0.7, 0.8], np.float32)
+    prediction = Prediction(0.0, 1.0, scores, labels, cuts)
+    assert [label for label, _ in prediction.tags()] == ["b", "a"]
+    assert prediction.to_dict() == {"start": 0.0, "end": 1.0, "labels": {"b": 0.7, "a": 0.5}}
+    assert prediction.label == "c"  # the best one is still told
+    silent = Prediction(0.0, 1.0, np.zeros(3, np.float32), labels, cuts)
+    assert silent.tags() == []
+    assert silent.to_dict()["labels"] == {}
+    joined = average([prediction, silent])
+    assert joined.thresholds == cuts
+    assert [label for label, _ in joined.tags()] == ["b"]
+    assert Prediction(0.0, 1.0, scores, labels).tags() == [("c", pytest.approx(0.8))]
+
+
+def test_windows_of_a_tagger_keep_their_thresholds() -> None:
+    labels, cuts = LabelMap(("a", "b")), {"a": 0.5, "b": 0.5}
+    windows = iter([(0.0, np.zeros(8, np.float32))])
+    found = classify_windows(
+        windows, lambda b: np.full((len(b), 2), 0.6), labels=labels, sample_rate=8, thresholds=cuts
+    )
+    assert [label for label, _ in next(found).tags()] == ["a", "b"]

@@ -82,7 +82,10 @@ def mixup(examples: Examples, alpha: float, probability: float, seed: Any, choic
 
 
 def same_class_mix(examples: Examples, config: SameClassConfig, seed: Any) -> Examples:
-    """Mixes a share of the examples with another of the same targets, where the batch has one; targets stay.
+    """Mixes a share of the examples with another that shares a class, where the batch has one.
+
+    The target of a class that both have stays, and so all of it where examples have one class each; of what one alone
+    has, the target is its share.
 
     Args:
       examples: a batch, of targets not mixed yet.
@@ -95,7 +98,8 @@ def same_class_mix(examples: Examples, config: SameClassConfig, seed: Any) -> Ex
     partner = Examples(*(None if x is None else tf.gather(x, partners) for x in examples))
     part, partner = _where_chosen(_chosen(part, config.probability, choice_seed), part, partner)
     features, mask = _mixed(examples, partner, part)
-    return Examples(features, examples.targets, mask, examples.tokens)
+    others = (1.0 - part)[:, None] * (partner.targets - examples.targets)  # in this form, nothing of what both have
+    return Examples(features, examples.targets + others, mask, examples.tokens)
 
 
 def cutmix(examples: Examples, config: CutMixConfig, seed: Any) -> Examples:
@@ -134,25 +138,26 @@ def cutmix(examples: Examples, config: CutMixConfig, seed: Any) -> Examples:
 
 
 def next_alike(targets: tf.Tensor) -> tf.Tensor:
-    """Finds for each example the next one with the same targets, the first following the last.
+    """Finds for each example the next one that shares a class, the first following the last.
 
     Args:
-      targets: float32 [batch, classes].
+      targets: float32 [batch, classes], above 0 where an example has the class.
 
     Returns:
-      int32 [batch]; an example without a like is its own.
+      int32 [batch]; an example that shares none is its own.
 
     >>> next_alike(tf.one_hot([2, 0, 2, 1, 2], 3)).numpy().tolist()
     [2, 1, 4, 3, 0]
     """
-    kind = tf.raw_ops.UniqueV2(x=targets, axis=[0]).idx  # no matrix of all pairs: a batch may be large
-    order = tf.argsort(kind, stable=True)
-    sorted_kind = tf.gather(kind, order)
-    first_of_kind = tf.searchsorted(sorted_kind, sorted_kind)
-    is_last = tf.concat([sorted_kind[1:] != sorted_kind[:-1], [True]], axis=0)
-    place = tf.range(tf.size(kind))
-    following = tf.gather(order, tf.where(is_last, first_of_kind, place + 1))
-    return tf.scatter_nd(order[:, None], following, tf.shape(order))
+    batch = tf.shape(targets)[0]
+    # One row a class and example that has it, by class; no matrix of all pairs of examples: a batch may be large.
+    kind, example = tf.unstack(tf.cast(tf.where(tf.transpose(targets) > 0), tf.int32), axis=1)
+    first_of_kind = tf.searchsorted(kind, kind)
+    is_last = tf.concat([kind[1:] != kind[:-1], [True]], axis=0)
+    following = tf.gather(example, tf.where(is_last, first_of_kind, tf.range(tf.size(kind)) + 1))
+    between = tf.math.floormod(following - example - 1, batch)  # the example itself is the farthest
+    fewest = tf.minimum(tf.math.unsorted_segment_min(between, example, batch), batch - 1)
+    return (tf.range(batch) + 1 + fewest) % batch
 
 
 def _mixed(examples: Examples, partner: Examples, part: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:

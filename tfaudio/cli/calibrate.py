@@ -21,7 +21,8 @@ USAGE = """tfaudio calibrate --run_dir=RUN [--report_dir=DIR] [--json=FILE] [fla
 Fits a temperature and thresholds to the validation recordings of a run (train with --validation_fraction=0.1), never to
 test recordings, and keeps them in the run folder: from then on evaluate, predict and export give calibrated scores, and
 exported files carry the thresholds, among them the highest score below which a recording is of no class. What that
-changes on the test recordings is told. Of a cross-validation's folder every run is calibrated.
+changes on the test recordings is told. Of a cross-validation's folder every run is calibrated. Of a run whose
+recordings have several classes, each class has its threshold.
 
   tfaudio calibrate --run_dir=runs/birds --report_dir=birds_calibration
 """
@@ -91,7 +92,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         "model": config.model.name,
         "command": command_line(),
         "versions": versions(),
-        **calibration_record(runs),
+        **calibration_record(runs, bundle.labels),
     }
     title = f"{config.data.dataset}, {config.model.name}"
     table = calibration_table(record, title=title)

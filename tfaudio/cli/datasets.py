@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
@@ -14,7 +15,7 @@ USAGE = """tfaudio datasets [fetch NAME | audit] [--dataset=NAME --data_dir=DIR]
 
 Without flags, lists the data sets that `tfaudio train` can name. With --dataset, reads one and counts its recordings,
 classes, folds and groups, and lists the files that are left out; it looks at names, tables and sizes only. With
---dataset=synthetic --output_dir=DIR, builds the synthetic set there.
+--dataset=synthetic (or synthetic_tags) --output_dir=DIR, builds that set there.
 
 `fetch NAME` downloads a published set into --output_dir, checks it against its checksum and unpacks it; called again
 after a broken connection, it goes on. Sets that cannot be fetched so are told with their home page. Read the licence.
@@ -106,12 +107,15 @@ def _audit(flag_values: flags.FlagValues) -> int:
 
 
 def _build(flag_values: flags.FlagValues) -> int:
-    from tfaudio.data.synthetic import write_synthetic
+    from tfaudio.data.synthetic import write_synthetic, write_synthetic_tags
 
-    if flag_values.dataset != "synthetic":
-        raise UsageError("--output_dir goes with fetch, audit, or --dataset=synthetic, the only set that can be built.")
-    write_synthetic(Path(flag_values.output_dir))
-    print(f"built the synthetic data set in {flag_values.output_dir}")
+    writers: dict[str, Callable[[Path], Path]] = {"synthetic": write_synthetic, "synthetic_tags": write_synthetic_tags}
+    if flag_values.dataset not in writers:
+        raise UsageError(
+            "--output_dir goes with fetch, audit, or --dataset=synthetic or synthetic_tags, which alone can be built."
+        )
+    writers[flag_values.dataset](Path(flag_values.output_dir))
+    print(f"built the {flag_values.dataset} data set in {flag_values.output_dir}")
     return 0
 
 
@@ -120,14 +124,12 @@ def _list(flag_values: flags.FlagValues) -> int:
 
     entries = [DATASETS[name] for name in DATASETS]
     if flag_values.json:
-        fields = ("name", "description", "licence", "task", "url", "citation", "by_hand", "refusal")
+        fields = ("name", "description", "licence", "task", "url", "citation", "by_hand")
         print(json.dumps([{f: getattr(e, f) for f in fields} | {"fetched": bool(e.archives)} for e in entries]))
         return 0
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
         print(f"{entry.name:<{width}}  {entry.description} [{entry.licence}]")
-        if entry.refusal:
-            print(f"{'':<{width}}  cannot be used: {entry.refusal}")
         if entry.url:
             way = f"`tfaudio datasets fetch {entry.name}`" if entry.archives else entry.by_hand
             print(f"{'':<{width}}  {entry.url}: {way}")
@@ -147,6 +149,7 @@ def _show(flag_values: flags.FlagValues) -> int:
         "folds": list(spec.folds),
         "groups": len({clip.group for clip in spec.clips if clip.group is not None}),
         "official_split": spec.has_official_split,
+        "multi_label": spec.multi_label,
         "fingerprint": spec.fingerprint(),
         "skipped": [{"path": s.path, "reason": s.reason} for s in spec.skipped],
     }
@@ -156,6 +159,8 @@ def _show(flag_values: flags.FlagValues) -> int:
     print(f"{spec.name}: {len(spec.clips)} recordings, {len(counts)} classes, {summary['groups']} groups")
     if spec.folds:
         print(f"official folds: {', '.join(map(str, spec.folds))}")
+    if spec.multi_label:
+        print(f"several classes a recording: {sum(counts.values()) / len(spec.clips):.2f} on the average")
     for name, count in counts.items():
         print(f"  {count:>6}  {name}")
     for skipped in spec.skipped:

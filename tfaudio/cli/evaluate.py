@@ -14,7 +14,8 @@ USAGE = """tfaudio evaluate --run_dir=RUN [--json=FILE] [--report_dir=DIR]
 
 Scores a run on the test recordings of its own split: accuracy, balanced accuracy, macro F1, mean average precision,
 each class, and who is taken for whom. Of a run that takes text too (--model=audio_text) it also tells the figures
-without the text, without the sound, and with the texts of other recordings, so that one sees what the text is worth.
+without the text, without the sound, and with the texts of other recordings, so that one sees what the text is worth. Of
+a run whose recordings have several classes: mean average precision, lwlrap, F1 and each class.
 
   tfaudio evaluate --run_dir=runs/birds --json=birds.json
 """

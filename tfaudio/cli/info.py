@@ -114,9 +114,9 @@ def _of_run(path: Path) -> dict[str, Any]:
     if (path / bundle.METRICS).is_file():
         with _damage_told(path / bundle.METRICS):
             metrics = json.loads((path / bundle.METRICS).read_text("utf-8"))
-            facts["metrics"] = {
-                key: metrics[key] for key in ("accuracy", "balanced_accuracy", "macro_f1", "mean_average_precision")
-            }
+            tags = ("mean_average_precision", "lwlrap", "macro_f1", "micro_f1")
+            classes = ("accuracy", "balanced_accuracy", "macro_f1", "mean_average_precision")
+            facts["metrics"] = {key: metrics[key] for key in (tags if config.multi_label else classes)}
     return facts
 
 

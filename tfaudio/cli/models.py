@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tfaudio.cli import load_tensorflow
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
+from tfaudio.model_settings import tag_thresholds
 from tfaudio.runtime.classifier import TAKES_NO_TEXT
 from tfaudio.text import Tokenizer
 
@@ -29,6 +30,7 @@ class OpenModel:
       score_batch: float32 [batch, samples] to scores [batch, classes].
       batch_size: windows to score at a time.
       unknown_below: highest score below which a recording is of none of the labels; None where nothing tells.
+      thresholds: of a tagger, by label; None of what gives one class.
     """
 
     labels: LabelMap
@@ -37,6 +39,7 @@ class OpenModel:
     score_batch: Callable[[np.ndarray], np.ndarray]
     batch_size: int
     unknown_below: float | None = None
+    thresholds: Mapping[str, float] | None = None
 
 
 _BATCH_SIZE = 16
@@ -90,8 +93,15 @@ def open_model(name: str, *, threads: int = 1, text: str | None = None) -> OpenM
         classifier = Classifier(path, num_threads=threads)
         about = classifier.metadata
         check_text(about.tokenizer)
-        score = functools.partial(classifier.score_batch, text=text)
-        return OpenModel(about.labels, about.sample_rate, about.clip, score, 1, about.unknown_below)
+        return OpenModel(
+            about.labels,
+            about.sample_rate,
+            about.clip,
+            functools.partial(classifier.score_batch, text=text),
+            batch_size=1,
+            unknown_below=about.unknown_below,
+            thresholds=about.tag_thresholds,
+        )
     saved_model = find_saved_model(path)
     if saved_model is not None:
         load_tensorflow()
@@ -101,14 +111,15 @@ def open_model(name: str, *, threads: int = 1, text: str | None = None) -> OpenM
         metadata = read_settings_folder(saved_model / "assets")
         check_text(metadata.tokenizer)
         batch_size = 1 if metadata.clip.seconds is None else _BATCH_SIZE
-        score = load_score(saved_model)
+        served = load_score(saved_model)
         return OpenModel(
             metadata.labels,
             metadata.sample_rate,
             metadata.clip,
-            lambda waveforms: score(waveforms, [text or ""] * len(waveforms)),
+            lambda waveforms: served(waveforms, [text or ""] * len(waveforms)),
             batch_size,
-            metadata.unknown_below,
+            unknown_below=metadata.unknown_below,
+            thresholds=metadata.tag_thresholds,
         )
     if not is_run_folder(path):
         raise TfaudioError(no_model_message(path))
@@ -120,9 +131,18 @@ def open_model(name: str, *, threads: int = 1, text: str | None = None) -> OpenM
     clip, rate = bundle.config.clip, bundle.config.front_end.sample_rate
     model = bundle.end_to_end(None if clip.seconds is None else clip.num_samples(rate))
     batch_size = 1 if clip.seconds is None else _BATCH_SIZE
-    unknown_below = (read_calibration(path) or {}).get("unknown_below")
+    calibration = read_calibration(path) or {}
+    thresholds = tag_thresholds(bundle.labels, calibration.get("thresholds", {})) if bundle.config.multi_label else None
 
     def score(waveforms: np.ndarray) -> np.ndarray:
         return np.asarray(model.predict_on_batch(bundle.inputs(waveforms, [text] * len(waveforms))))
 
-    return OpenModel(bundle.labels, rate, clip, score, batch_size, unknown_below)
+    return OpenModel(
+        bundle.labels,
+        rate,
+        clip,
+        score,
+        batch_size,
+        unknown_below=calibration.get("unknown_below"),
+        thresholds=thresholds,
+    )

@@ -26,7 +26,8 @@ labels, rate and window length come from it. A folder is searched for recordings
 A long recording is read piece by piece; its score is the mean over its windows, or, with --per_window, each window
 is told on its own. Where the run was calibrated (`tfaudio calibrate`), what is probably no class of the model's is told
 as unknown. A model of sound and text (`tfaudio train --model=audio_text`) is told what is known of the recordings by
---text; without it their text is missing.
+--text; without it their text is missing. Of a model that gives several classes all are told that reach their
+thresholds, unless --top asks for a number of them.
 
   tfaudio predict --model=export/model_int8.tflite recordings --format=csv > labels.csv
 """
@@ -38,7 +39,13 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the command's flags."""
     flags.DEFINE_string("model", None, "The .tflite file, SavedModel or run folder.", flag_values=flag_values)
     flags.DEFINE_enum("format", "table", _FORMATS, "What to print.", flag_values=flag_values)
-    flags.DEFINE_integer("top", 1, "Labels to show for each recording.", flag_values=flag_values, lower_bound=1)
+    flags.DEFINE_integer(
+        "top",
+        None,
+        "Labels to show for each recording; left out, the best one, or all that reach their thresholds.",
+        flag_values=flag_values,
+        lower_bound=1,
+    )
     flags.DEFINE_boolean("per_window", False, "One row a window instead of one a recording.", flag_values=flag_values)
     flags.DEFINE_string(
         "text", None, "About the recordings, for a model that takes text beside the sound.", flag_values=flag_values
@@ -62,7 +69,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     model = open_model(flag_values.model, threads=flag_values.threads, text=flag_values.text)
     tells_unknown = model.unknown_below is not None
-    writer = _WRITERS[flag_values.format](flag_values.top, flag_values.per_window, max(map(len, files)), tells_unknown)
+    top = 1 if flag_values.top is None and model.thresholds is None else flag_values.top
+    writer = _WRITERS[flag_values.format](top, flag_values.per_window, max(map(len, files)), tells_unknown)
     # Asked of regular files alone: a pipe would be read to its end for its length, and then be empty.
     durations = [duration_seconds(name) if name != "-" and os.path.isfile(name) else None for name in files]
     total = None if None in durations else sum(d for d in durations if d)
@@ -89,6 +97,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
                     sample_rate=model.sample_rate,
                     batch_size=model.batch_size,
                     unknown_below=model.unknown_below,
+                    thresholds=model.thresholds,
                 )
                 for prediction in predictions if flag_values.per_window else [average(predictions)]:
                     bar.clear()  # where both go to one terminal
@@ -104,7 +113,11 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
 
 class _Writer(Protocol):
-    """Prints one prediction; made from the labels to show, whether windows are told apart, and the longest name."""
+    """Prints one prediction.
+
+    Made from the number of labels to show (None: those that reach their thresholds), whether windows are told apart,
+    and the longest name.
+    """
 
     def write(self, name: str, prediction: Any) -> None: ...
 
@@ -112,12 +125,12 @@ class _Writer(Protocol):
 class _Table:
     """Columns for people; names are not cut, so that they can be copied."""
 
-    def __init__(self, top: int, per_window: bool, name_width: int, tells_unknown: bool) -> None:
+    def __init__(self, top: int | None, per_window: bool, name_width: int, tells_unknown: bool) -> None:
         del tells_unknown  # every prediction knows
         self._top, self._per_window, self._name_width = top, per_window, name_width
 
     def write(self, name: str, prediction: Any) -> None:
-        best = "  ".join(f"{label} {score:.1%}" for label, score in prediction.top(self._top))
+        best = "  ".join(f"{label} {score:.1%}" for label, score in _shown(prediction, self._top)) or "-"
         time = f"  {prediction.start:8.2f} s" if self._per_window else ""
         print(f"{name:<{self._name_width}}{time}  {'unknown: ' if prediction.unknown else ''}{best}", flush=True)
 
@@ -125,15 +138,18 @@ class _Table:
 class _Csv:
     """Comma-separated values with a header."""
 
-    def __init__(self, top: int, per_window: bool, name_width: int, tells_unknown: bool) -> None:
+    def __init__(self, top: int | None, per_window: bool, name_width: int, tells_unknown: bool) -> None:
         del per_window, name_width  # every row has its times; columns need no padding
         self._top, self._tells_unknown = top, tells_unknown
-        ranks = [""] if top == 1 else [f"_{rank + 1}" for rank in range(top)]
-        columns = [column for rank in ranks for column in (f"label{rank}", f"score{rank}")]
+        ranks = [] if top is None else [""] if top == 1 else [f"_{rank + 1}" for rank in range(top)]
+        columns = [c for r in ranks for c in (f"label{r}", f"score{r}")] or ["labels", "scores"]
         self._row(["path", "start", "end", *columns, *["unknown"] * tells_unknown])
 
     def write(self, name: str, prediction: Any) -> None:
-        best = [value for label, score in prediction.top(self._top) for value in (label, f"{score:.6f}")]
+        shown = _shown(prediction, self._top)
+        best = [value for label, score in shown for value in (label, f"{score:.6f}")]
+        if self._top is None:
+            best = [";".join(label for label, _ in shown), ";".join(f"{score:.6f}" for _, score in shown)]
         if self._tells_unknown:
             best.append(str(int(prediction.unknown)))
         self._row([name, f"{prediction.start:.3f}", f"{prediction.end:.3f}", *best])
@@ -147,7 +163,7 @@ class _Csv:
 class _JsonLines:
     """One JSON object a line, with the score of every class."""
 
-    def __init__(self, top: int, per_window: bool, name_width: int, tells_unknown: bool) -> None:
+    def __init__(self, top: int | None, per_window: bool, name_width: int, tells_unknown: bool) -> None:
         del top, per_window, name_width, tells_unknown  # every score is there
 
     def write(self, name: str, prediction: Any) -> None:
@@ -157,4 +173,11 @@ class _JsonLines:
         print(json.dumps({"path": name, **prediction.to_dict(), "scores": scores}, ensure_ascii=False), flush=True)
 
 
-_WRITERS: dict[str, Callable[[int, bool, int, bool], _Writer]] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
+def _shown(prediction: Any, top: int | None) -> list[tuple[str, float]]:
+    """Labels and scores to show of a prediction."""
+    shown: list[tuple[str, float]] = prediction.tags() if top is None else prediction.top(top)
+    return shown
+
+
+_Make = Callable[[int | None, bool, int, bool], _Writer]
+_WRITERS: dict[str, _Make] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tfaudio.data.spec import DatasetSpec
     from tfaudio.evaluation.plan import Choice, PlannedRun
     from tfaudio.evaluation.protocol import FoldResult
+    from tfaudio.evaluation.tagging import TagResult
+
+# What a result's main figure can be, by its key, and how it is called.
+_METRICS = {"accuracy": "accuracy", "mean_average_precision": "mean average precision"}
 
 USAGE = """tfaudio train --dataset=folder --data_dir=DIR --output_dir=RUN [flags]
 
@@ -94,6 +98,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.evaluation.protocol import protocol_of
 
     spec = read_dataset(config.data)
+    config = config.for_labels(multi_label=spec.multi_label)
     by_group = flag_values.protocol == "leave_one_group_out"
     folds = official_folds(flag_values, spec.folds)
     runs = plan_runs(config, spec, folds=folds, by_group=by_group, seeds=seeds, nested=bool(candidates))
@@ -130,7 +135,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         if candidates:
             if run.fold not in choices:
                 scored = [_train(candidate, output_dir, data, flag_values) for candidate in tried[run.fold]]
-                choices[run.fold] = Choice(run.fold, scored[0].fold, tuple(result.accuracy for result in scored))
+                values = tuple(result.value for result in scored)
+                metric = "mean_average_precisions" if config.multi_label else "accuracies"
+                choices[run.fold] = Choice(run.fold, scored[0].fold, values, metric)
                 print(_choice_line(choices[run.fold], flag_values.candidate), flush=True)
             run = run.with_settings(candidates[choices[run.fold].chosen])
         results.append(_train(run, output_dir, data, flag_values))
@@ -154,11 +161,12 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     return 0
 
 
-def _train(run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: flags.FlagValues) -> FoldResult:
+def _train(
+    run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: flags.FlagValues
+) -> FoldResult | TagResult:
     """Trains one run, unless --resume finds that it is done, scores it and writes its report."""
     from tfaudio.bundle import PREDICTIONS, is_run_folder
     from tfaudio.evaluation.evaluate import evaluate
-    from tfaudio.evaluation.protocol import FoldResult
     from tfaudio.evaluation.report import inputs_table, metrics_table, write_report
     from tfaudio.training.trainer import train
 
@@ -176,17 +184,15 @@ def _train(run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: f
     write_report(run_dir, evaluation.metrics, title=title)
     evaluation.write_predictions(run_dir / PREDICTIONS, bundle)
     print(metrics_table(evaluation.metrics, title=title), flush=True)
-    details: dict[str, Any] = {"support": {row["label"]: row["support"] for row in evaluation.metrics.per_class}}
     if evaluation.by_inputs:
         print(inputs_table(evaluation.by_inputs), flush=True)
-        details["by_inputs"] = {name: found.accuracy for name, found in evaluation.by_inputs.items()}
-    return FoldResult(run.fold, evaluation.correct, seed=run.config.training.seed, details=details)
+    return evaluation.result(run.fold, seed=run.config.training.seed)
 
 
 def _record(
     config: RunConfig,
     spec: DatasetSpec,
-    results: list[FoldResult],
+    results: list[Any],
     protocol: str,
     *,
     validated: bool,
@@ -195,32 +201,34 @@ def _record(
     seconds: float,
 ) -> dict[str, Any]:
     from tfaudio.evaluation.protocol import best_guess, mean_by_inputs, result_record, summarize_folds
+    from tfaudio.evaluation.tagging import chance, summarize_tags
 
-    summary = summarize_folds(results)
+    metric = "mean_average_precision" if config.multi_label else "accuracy"
+    summary = summarize_tags(results) if config.multi_label else summarize_folds(results)
     extra = {
         "mean_over_folds": summary["mean"],
         "standard_deviation_over_folds": summary["standard_deviation"],
-        "accuracy_per_fold": summary["accuracy_per_fold"],
-        "accuracy_per_seed": summary["accuracy_per_seed"],
+        f"{metric}_per_fold": summary[f"{metric}_per_fold"],
+        f"{metric}_per_seed": summary[f"{metric}_per_seed"],
         "standard_deviation_over_seeds": summary["standard_deviation_over_seeds"],
         "chosen_epoch": _chosen_epoch(config, validated=validated),
         "chosen_settings": "none by this command: they were given",
     }
     if choices:
         extra["chosen_settings"] = (
-            "by the accuracy on one training fold, of models that saw neither it nor the test fold"
+            f"by the {_METRICS[metric]} on one training fold, of models that saw neither it nor the test fold"
         )
         extra["candidates"] = candidates
         extra["choices"] = {fold: choice.to_dict() for fold, choice in choices.items()}
     if by_inputs := mean_by_inputs(results):
         extra["accuracy_by_inputs"] = by_inputs
     if config.training.shuffle_labels:
-        extra["control"] = {"guess": best_guess(results)}
+        extra["control"] = {"guess": chance(results) if config.multi_label else best_guess(results)}
     return result_record(
         dataset=spec.name,
         protocol=protocol,
         model=config.model.name,
-        accuracy=summary["pooled"],
+        **{metric: summary["mean"] if config.multi_label else summary["pooled"]},
         interval=summary["interval"],
         seeds=summary["seeds"],
         command=command_line(),
@@ -299,8 +307,10 @@ def summary_line(record: dict[str, Any]) -> str:
     """Says a result in a line: accuracy, interval, and what it varies by."""
     low, high = record["interval"]
     clips = record["num_clips"]
-    text = f"accuracy {record['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%} over {clips} recordings"
-    if (count := len(record["accuracy_per_fold"])) > 1:
+    metric = next(name for name in _METRICS if name in record)
+    name = _METRICS[metric]
+    text = f"{name} {record[metric]:.1%}, 95 % interval {low:.1%} to {high:.1%} over {clips} recordings"
+    if (count := len(record[f"{metric}_per_fold"])) > 1:
         deviation = record["standard_deviation_over_folds"]
         text += f"; mean of {count} folds {record['mean_over_folds']:.1%}, standard deviation {deviation:.1%}"
     if (count := len(record["seeds"])) > 1:
@@ -309,6 +319,10 @@ def summary_line(record: dict[str, Any]) -> str:
         text += f"\ngiven {name.replace('_', ' ')}: {accuracy:.1%}"
     if "control" in record:
         guess = record["control"]["guess"]
-        verdict = "as it should be" if low <= guess else "ABOVE IT: something of the test recordings is in training"
-        text += f"\ncontrol: labels were shuffled; a guess is right in {guess:.1%}, and the accuracy is {verdict}"
+        leak = "something of the test recordings is in training"
+        known = "a guess is right in"
+        if metric != "accuracy":  # what is learnt of nothing may rank all classes by one thing, such as loudness
+            known, leak = "scores at random have", f"where the mean over several --seeds is too, {leak}"
+        verdict = "as it should be" if low <= guess else f"ABOVE IT: {leak}"
+        text += f"\ncontrol: labels were shuffled; {known} {guess:.1%}, and the {name} is {verdict}"
     return text

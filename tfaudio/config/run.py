@@ -78,12 +78,16 @@ class ModelConfig(Config):
     Args:
       name: a name from `tfaudio.models.MODELS`.
       options: keyword arguments of that builder; an unknown one raises when the model is built.
+      score_activation: what makes scores of its logits. "softmax": a recording has one class, and the scores sum to
+        one. "sigmoid": each class is judged by itself, since a recording may have several; training sets it where a
+        data set has such recordings.
     """
 
     section: ClassVar[str] = "model"
 
     name: str = "cnn"
     options: dict[str, Any] = field(default_factory=dict)
+    score_activation: Literal["softmax", "sigmoid"] = "softmax"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +101,7 @@ class TrainingConfig(Config):
       warmup_fraction: share of the steps over which the rate rises from 0; it falls to 0 by a cosine after.
       weight_decay: decoupled decay of kernels (not of biases and normalisation).
       label_smoothing: share of each target spread evenly over the classes.
-      class_weights: weigh examples by the inverse frequency of their class.
+      class_weights: weigh examples by the inverse frequency of their class; of several classes, by the mean.
       early_stopping_patience: epochs without a better validation loss before stopping; 0 never stops.
         Needs data.validation_fraction.
       strategy: where to train: "auto" takes all GPUs, or the CPU where there is none.
@@ -196,6 +200,15 @@ class RunConfig(Config):
     text: TextConfig = field(default_factory=TextConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether a recording may have several classes, and each is judged by itself."""
+        return self.model.score_activation == "sigmoid"
+
+    def for_labels(self, *, multi_label: bool) -> RunConfig:
+        """Returns the settings as a data set needs them: its recordings have several classes, or one each."""
+        return self.override({"model.score_activation": "sigmoid"}) if multi_label else self
+
     def check(self) -> None:
         check(
             self.training.early_stopping_patience == 0 or self.data.validation_fraction > 0,
@@ -206,6 +219,16 @@ class RunConfig(Config):
             not (self.text.length and self.front_end.learnt),
             "text.length must be 0 where the front end is learnt: a model of sound and text takes features whose zeros "
             "say that there is no sound.",
+        )
+        check(
+            not (self.text.length and self.multi_label),
+            "text.length must be 0 where recordings have several classes: what a text is worth is told in accuracy, "
+            "which they have none of.",
+        )
+        check(
+            not (self.model.name == "ensemble" and self.multi_label),
+            "model.name 'ensemble' averages scores of which one class has the most; choose another for recordings "
+            "of several classes.",
         )
         if not self.front_end.standardized:
             self._check_augmentation_of_bare_features()

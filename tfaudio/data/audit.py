@@ -228,8 +228,8 @@ def _duplicates(spec: DatasetSpec, parts: dict[Clip, str], kind: str, pairs: Seq
 
 def _conflicts(parts: dict[Clip, str], pairs: Sequence[_Pair]) -> Iterator[Finding]:
     for first, second, value in pairs:
-        if first.label != second.label:
-            detail = f"one sound is called '{first.label}' and '{second.label}'"
+        if set(first.labels) != set(second.labels):
+            detail = f"one sound is called '{first.label_text}' and '{second.label_text}'"
             yield Finding("label_conflict", detail, parts[first] != parts[second], first, second, round(value, 4))
 
 
@@ -251,7 +251,7 @@ def _classes(spec: DatasetSpec, parts: dict[Clip, str]) -> Iterator[Finding]:
     for label, count in counts.items():
         if count < RAREST_CLASS * largest:
             yield Finding("rare_class", f"class '{label}' has {count} clips, the largest {largest}", value=float(count))
-    present = {(clip.label, parts[clip]) for clip in spec.clips}
+    present = {(label, parts[clip]) for clip in spec.clips for label in clip.labels}
     for part in sorted(set(parts.values())):
         for label in counts:
             if (label, part) not in present:

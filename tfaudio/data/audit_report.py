@@ -59,7 +59,7 @@ def findings_csv(audit: Audit) -> str:
     def cells(clip: Clip | None) -> list[Any]:
         if clip is None:
             return ["", "", "", ""]
-        return [audit.spec.relative_path(clip), clip.start, clip.label, audit.parts[clip]]
+        return [audit.spec.relative_path(clip), clip.start, clip.label_text, audit.parts[clip]]
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -77,7 +77,7 @@ def audit_summary(audit: Audit) -> dict[str, Any]:
     leaks = Counter(found.kind for found in audit.leaks)
     classes = {}
     for label in audit.spec.labels:
-        clips = [clip for clip in audit.spec.clips if clip.label == label]
+        clips = [clip for clip in audit.spec.clips if label in clip.labels]
         heard = [audit.measures[clip] for clip in clips if clip in audit.measures]
         counts = Counter(audit.parts[clip] for clip in clips)
         classes[label] = {

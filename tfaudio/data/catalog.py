@@ -14,13 +14,13 @@ from pathlib import Path
 from tfaudio.config import DataConfig
 from tfaudio.data.manifest import read_manifest
 from tfaudio.data.readers.emotion import read_crema_d, read_emodb, read_ravdess
-from tfaudio.data.readers.environmental import read_esc, read_urbansound8k
+from tfaudio.data.readers.environmental import read_esc, read_fsd50k, read_urbansound8k
 from tfaudio.data.readers.folder import read_folder
 from tfaudio.data.readers.freesound import read_freesound
 from tfaudio.data.readers.music import read_fma_small, read_gtzan
 from tfaudio.data.readers.speech import read_fsdd, read_speech_commands
 from tfaudio.data.spec import NOT_AUDIO, DatasetSpec
-from tfaudio.data.synthetic import synthetic_folder
+from tfaudio.data.synthetic import synthetic_folder, synthetic_tags_folder
 from tfaudio.errors import TfaudioError
 from tfaudio.registry import Registry
 
@@ -52,27 +52,29 @@ class CatalogEntry:
       description: one line for people.
       licence: licence of the recordings.
       task: what is told apart.
-      reader: takes the folder (or file) and returns the data set; None where there is none, with the reason in
-        `refusal`.
+      reader: takes the folder (or file) and returns the data set.
+      built_in: writes the data set on first use and returns its folder; None where the user has to say where it lies.
       url: its home page; "" for data of the user's own.
       citation: paper or author to name.
-      needs_data_dir: whether the user must say where it lies.
       archives: what `tfaudio datasets fetch` gets.
       by_hand: how to get it where that command cannot, as a sentence.
-      refusal: why it cannot be read, as a sentence with the way out.
     """
 
     name: str
     description: str
     licence: str
     task: str
-    reader: Callable[[Path], DatasetSpec] | None
+    reader: Callable[[Path], DatasetSpec]
     url: str = ""
     citation: str = ""
-    needs_data_dir: bool = True
+    built_in: Callable[[], Path] | None = None
     archives: tuple[Archive, ...] = ()
     by_hand: str = ""
-    refusal: str = ""
+
+    @property
+    def needs_data_dir(self) -> bool:
+        """Whether the user must say where it lies."""
+        return self.built_in is None
 
 
 DATASETS: Registry[CatalogEntry] = Registry("data set")
@@ -90,14 +92,12 @@ def read_dataset(config: DataConfig) -> DatasetSpec:
         fewer than two classes are left.
     """
     entry = DATASETS[config.dataset]
-    if entry.reader is None:
-        raise TfaudioError(f"Data set '{entry.name}' cannot be used: {entry.refusal}")
     if config.data_dir is not None:
         path = Path(os.path.abspath(Path(config.data_dir).expanduser()))
-    elif entry.needs_data_dir:
+    elif entry.built_in is None:
         raise TfaudioError(f"Data set '{entry.name}' has to be told where it lies; set data.data_dir (--data_dir).")
     else:
-        path = synthetic_folder()
+        path = entry.built_in()
     if not path.exists():
         raise TfaudioError(
             f"{path} does not exist; set data.data_dir (--data_dir) to where data set '{entry.name}' lies."
@@ -111,8 +111,8 @@ def read_dataset(config: DataConfig) -> DatasetSpec:
     return replace(spec, description=entry.description, licence=entry.licence)
 
 
-def _read_synthetic(root: Path) -> DatasetSpec:
-    return replace(read_manifest(root), name="synthetic")
+def _read_synthetic(root: Path, name: str) -> DatasetSpec:
+    return replace(read_manifest(root), name=name)
 
 
 _ESC = CatalogEntry(
@@ -298,22 +298,29 @@ for _entry in (
     CatalogEntry(
         name="fsd50k",
         description="FSD50K: 51,197 clips of Freesound, 200 classes, several a clip",
-        licence="CC BY 4.0",
-        task="sound events",
-        reader=None,
+        licence="CC BY 4.0 as a whole; each clip's own, some of them CC BY-NC, in its metadata",
+        task="tags of sound events",
+        reader=read_fsd50k,
         url="https://zenodo.org/records/4060432",
-        citation='E. Fonseca et al., "FSD50K: An Open Dataset of Human-Labeled Sound Events", 2022',
-        by_hand="Download it from its home page.",
-        refusal="its clips have several labels each, and here a clip has one; list the clips that have a single label "
-        "in a CSV and set data.dataset (--dataset) to 'manifest'.",
+        citation='E. Fonseca et al., "FSD50K: An Open Dataset of Human-Labeled Sound Events", IEEE/ACM TASLP 30, 2022',
+        by_hand="Download its archives from its home page and unpack them into one folder; the audio lies in ZIP files "
+        "of several parts, which `zip -s 0 FSD50K.dev_audio.zip --out dev.zip` joins first, and likewise for eval.",
     ),
     CatalogEntry(
         name="synthetic",
         description="Built in: 400 sounds of 1 s made by signal processing, 10 classes, 5 folds",
         licence="CC0 1.0",
         task="kinds of sound",
-        reader=_read_synthetic,
-        needs_data_dir=False,
+        reader=partial(_read_synthetic, name="synthetic"),
+        built_in=synthetic_folder,
+    ),
+    CatalogEntry(
+        name="synthetic_tags",
+        description="Built in: 500 mixtures of 1 s of one to three of the same sounds, 10 tags, 5 folds",
+        licence="CC0 1.0",
+        task="tags of kinds of sound",
+        reader=partial(_read_synthetic, name="synthetic_tags"),
+        built_in=synthetic_tags_folder,
     ),
 ):
     DATASETS.register(_entry.name)(_entry)

@@ -24,13 +24,28 @@ class LabelledData:
     spec: DatasetSpec
     recordings: Recordings
 
-    def targets(self, labels: LabelMap) -> np.ndarray:
-        """Returns the class of each recording, int64 [clips].
+    def targets(self, labels: LabelMap, *, multi_hot: bool = False) -> np.ndarray:
+        """Returns the class of each recording, int64 [clips], or its classes.
+
+        Args:
+          labels: the classes.
+          multi_hot: give rows of 1 for the classes of a recording and 0 for the others, float32 [clips, classes].
 
         Raises:
-          TfaudioError: if a recording's label is not among the labels.
+          TfaudioError: if a recording's label is not among the labels, or it has several and one is asked for.
         """
-        return np.array([labels.index(clip.label) for clip in self.recordings.clips], np.int64)
+        clips = self.recordings.clips
+        if not multi_hot:
+            if self.spec.multi_label:
+                raise TfaudioError(
+                    f"The recordings of data set '{self.spec.name}' have several classes each, and one is wanted here; "
+                    "set model.score_activation to sigmoid, or list one label a recording in a manifest."
+                )
+            return np.array([labels.index(clip.label) for clip in clips], np.int64)
+        rows = np.zeros((len(clips), len(labels)), np.float32)
+        for row, clip in zip(rows, clips, strict=True):
+            row[[labels.index(label) for label in clip.labels]] = 1.0
+        return rows
 
     def skipped_of(self, clips: Sequence[Clip]) -> tuple[Skipped, ...]:
         """Returns those of the clips that could not be used, with the reasons."""

@@ -10,14 +10,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from tfaudio.data.spec import Clip, DatasetSpec, composed, usable_spec
+from tfaudio.data.spec import LABEL_SEPARATOR, Clip, DatasetSpec, composed, usable_spec
 from tfaudio.errors import TfaudioError
 
 
 def read_manifest(path: Path) -> DatasetSpec:
     """Reads a CSV file with one row a clip.
 
-    Columns: path (absolute, or relative to the CSV file) and label; optional are fold (a whole number),
+    Columns: path (absolute, or relative to the CSV file) and label, or labels where a clip may have several classes,
+    with a semicolon between them: such a class name may hold anything else. Optional are fold (a whole number),
     split (train, validation or test), group, text, start and end (seconds); others are passed over. A
     fold, split or group must be given for all rows or for none. Without groups, the parts of one file are one.
 
@@ -33,7 +34,7 @@ def read_manifest(path: Path) -> DatasetSpec:
     clips: list[Clip] = []
     filled: dict[str, bool] = {}
     seen: dict[tuple[str, float | None, float | None], int] = {}
-    for line, row in csv_rows(path, required=("path", "label")):
+    for line, row in csv_rows(path, required=("path", ("label", "labels"))):
         clip = _manifest_clip(path, line, row)
         key = (os.path.normpath(clip.path), clip.start, clip.end)
         if key in seen:
@@ -63,9 +64,19 @@ def _manifest_clip(source: Path, line: int, row: dict[str, str]) -> Clip:
             fail(f"{column} must be a number of seconds, not '{row[column]}'.")
         return value
 
-    for column in ("path", "label"):
+    if "label" in row and "labels" in row:
+        raise TfaudioError(f"{source}, line 1, has the columns label and labels; keep one of them.")
+    said = "labels" if "labels" in row else "label"
+    for column in ("path", said):
         if not row[column]:
             fail(f"column '{column}' is empty; fill it in, or remove the row.")
+    names = [row["label"]] if said == "label" else row["labels"].split(LABEL_SEPARATOR)
+    label, *also = labels = [composed(name.strip()) for name in names]
+    if not all(labels) or len(set(labels)) < len(labels):
+        fail(
+            f"labels '{row['labels']}' must be different names with a '{LABEL_SEPARATOR}' between them, which no name "
+            "may hold."
+        )
     fold = row.get("fold") or None
     if fold is not None and not re.fullmatch(r"-?\d+(\.0+)?", fold):
         fail(f"fold must be a whole number, not '{fold}'.")
@@ -79,22 +90,23 @@ def _manifest_clip(source: Path, line: int, row: dict[str, str]) -> Clip:
         fail(f"end ({end:g} s) must come after start ({start or 0:g} s).")
     return Clip(
         path=os.path.normpath(source.parent / row["path"]),
-        label=composed(row["label"]),
+        label=label,
         fold=None if fold is None else int(float(fold)),
         split=split,
         group=composed(group) if group else None,
         text=composed(row.get("text", "")) or None,
         start=start,
         end=end,
+        also=tuple(also),
     )
 
 
-def csv_rows(path: Path, required: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def csv_rows(path: Path, required: Iterable[str | tuple[str, ...]]) -> Iterator[tuple[int, dict[str, str]]]:
     """Reads a CSV file in UTF-8 whose first line names the columns.
 
     Args:
       path: the file.
-      required: columns that must be there.
+      required: columns that must be there; of a tuple, one of them.
 
     Yields:
       (line number, cells by column), all without the blanks around them. Cells that a row lacks at its end are empty,
@@ -108,7 +120,8 @@ def csv_rows(path: Path, required: Iterable[str]) -> Iterator[tuple[int, dict[st
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = [cell.strip() for cell in next(reader, [])]
-            if missing := [column for column in required if column not in header]:
+            wanted = [column if isinstance(column, tuple) else (column,) for column in required]
+            if missing := [names[0] for names in wanted if not set(names) & set(header)]:
                 raise TfaudioError(
                     f"{path}, line 1, lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
                     f"it has: {', '.join(header) or 'nothing'} (columns are separated by commas)."

@@ -32,8 +32,8 @@ class Pipeline:
 
     Args:
       recordings: every usable clip.
-      targets: int64 [clips], the class of each.
-      num_classes: size of a one-hot target.
+      targets: int64 [clips], the class of each; or float32 [clips, classes], 1 for each of its classes.
+      num_classes: size of a target.
       config: front end, clip, augmentation, batch size and seed are used.
       normalization: of the features.
       tokens: int32 [clips, config.text.length], what is written about each clip; None leaves texts out.
@@ -58,7 +58,8 @@ class Pipeline:
         self._augment = config.augment
         if config.front_end.takes_steps:
             self._augment = config.augment.replace(frequency_masks=0)
-        self._targets = tf.constant(targets, tf.int64)
+        self._multi_hot = targets.ndim == 2
+        self._targets = tf.constant(targets, tf.float32 if self._multi_hot else tf.int64)
         self._tokens = None if tokens is None else tf.constant(tokens, tf.int32)
         self._load = recordings.waveform_loader()
         self._calls = parallel_calls(config.data)
@@ -89,8 +90,8 @@ class Pipeline:
     ) -> tf.data.Dataset:
         """Returns all remaining epochs, one after the other, augmented; of known cardinality.
 
-        Targets are one-hot float32 [batch, classes], mixed where examples are; with class_weights a third
-        element, float32 [batch], weighs each example.
+        Targets are one-hot (or multi-hot) float32 [batch, classes], mixed where examples are; with class_weights a
+        third element, float32 [batch], weighs each example by the mean over its classes.
 
         Raises:
           TfaudioError: if recordings that augmentation needs cannot be used.
@@ -220,7 +221,8 @@ class Pipeline:
         return fitter.result()
 
     def _one_hot_of(self, indices: np.ndarray) -> tf.Tensor:
-        return tf.one_hot(tf.gather(self._targets, indices), self.num_classes)
+        targets = tf.gather(self._targets, indices)
+        return targets if self._multi_hot else tf.one_hot(targets, self.num_classes)
 
     def _windows(self, waveform: tf.Tensor) -> tf.Tensor:
         clip, rate = self.config.clip, self.config.front_end.sample_rate
@@ -234,8 +236,8 @@ class Pipeline:
 
     def _training_example(
         self, index: tf.Tensor, epoch_seed: tf.Tensor, augmentation: WaveformAugmentation
-    ) -> tuple[tf.Tensor, ...]:
-        """One augmented example, its class and its length; and its tokens, if there are texts."""
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """One augmented example, its clip's index and its length."""
         crop_seed, augment_seed = split_seed(fold_in(epoch_seed, index + 2**20), 2)  # apart from the batches' seeds
         waveform = self._load(index)
         if self._num_samples is not None:
@@ -245,8 +247,7 @@ class Pipeline:
             waveform = fix_length(waveform, self._num_samples, short=self.config.clip.short, start=start)
         waveform = augmentation(waveform, augment_seed)
         example, length = self._example(waveform)
-        texts = () if self._tokens is None else (tf.gather(self._tokens, index),)
-        return example, tf.gather(self._targets, index), length, *texts
+        return example, index, length
 
     def _example(self, waveform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What a batch is made of, and its length: windows as they are, or the features of a recording taken whole.
@@ -275,12 +276,12 @@ class Pipeline:
     def _training_batch(
         self, batch: tuple[tf.Tensor, ...], seed: tf.Tensor, class_weights: tf.Tensor | None
     ) -> tuple[Any, ...]:
-        examples, classes, lengths, *texts = batch
-        tokens = texts[0] if texts else None
+        examples, indices, lengths = batch
+        tokens = None if self._tokens is None else tf.gather(self._tokens, indices)
         mix_seed, mask_seed = split_seed(seed, 2)
         augment = self._augment
         features, mask = self._features_and_mask(examples, lengths)
-        targets = tf.one_hot(classes, self.num_classes)
+        targets = self._one_hot_of(indices)
         features = change_features(features, mask, augment, seed)
         mixed = mix_examples(Examples(features, targets, mask, tokens), augment, mix_seed, seed)
         features, targets, mask, tokens = mixed
@@ -290,7 +291,10 @@ class Pipeline:
         inputs = _inputs(features, mask, tokens)
         if class_weights is None:
             return inputs, targets
-        return inputs, targets, tf.linalg.matvec(targets, class_weights)
+        weights = tf.linalg.matvec(targets, class_weights)
+        if self._multi_hot:
+            weights /= tf.reduce_sum(targets, axis=1)
+        return inputs, targets, weights
 
     def _pair_batch(self, views: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         change_seed, mask_seed = split_seed(seed, 2)

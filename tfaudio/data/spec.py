@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
@@ -21,6 +22,8 @@ AUDIO_EXTENSIONS = frozenset((".wav", ".wave", ".flac", ".ogg", ".oga", ".opus",
 # Audio that libsndfile cannot read: worth another word than a text file that lies about.
 _FOREIGN_EXTENSIONS = frozenset((".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".3gp", ".ape", ".wv", ".mka"))
 NOT_AUDIO = "not an audio file by its name"
+# Between the classes of one clip, wherever they stand in one cell or line.
+LABEL_SEPARATOR = ";"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Clip:
       text: what is said in it or written about it, if it is known.
       start: seconds from the beginning of the file at which the clip starts; None is the beginning.
       end: seconds from the beginning of the file at which the clip ends; None is the end of the file.
+      also: further classes of the clip, where it has several.
     """
 
     path: str
@@ -46,6 +50,17 @@ class Clip:
     text: str | None = None
     start: float | None = None
     end: float | None = None
+    also: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All classes of the clip, `label` first."""
+        return (self.label, *self.also)
+
+    @property
+    def label_text(self) -> str:
+        """All classes of the clip as one text, for tables and messages."""
+        return LABEL_SEPARATOR.join(self.labels)
 
 
 @dataclass(frozen=True)
@@ -68,13 +83,14 @@ class DatasetSpec:
     Args:
       name: name in the catalogue.
       clips: one entry a clip; sorted by path and start here, whatever the order given.
-      labels: the classes; every clip's label is among them.
+      labels: the classes; every clip's labels are among them.
       description: one line for people.
       licence: licence of the recordings.
       skipped: files that were found and left out.
 
     Raises:
-      ValueError: if a clip's label is not among the labels.
+      ValueError: if a label of a clip is not among the labels.
+      TfaudioError: if a clip has a label twice, or clips have several and one of them holds what separates them.
 
     >>> clips = (Clip("/d/b.wav", "dog", fold=2), Clip("/d/a.wav", "cat", fold=1))
     >>> spec = DatasetSpec("pets", clips, LabelMap(("cat", "dog")))
@@ -90,11 +106,29 @@ class DatasetSpec:
     skipped: tuple[Skipped, ...] = ()
 
     def __post_init__(self) -> None:
-        unknown = {clip.label for clip in self.clips} - set(self.labels.names)
+        unknown = {label for clip in self.clips for label in clip.labels} - set(self.labels.names)
         if unknown:
             raise ValueError(f"Clips carry labels that are not among the classes: {', '.join(sorted(unknown))}.")
+        if self.multi_label:
+            self._check_labels()
         # The order that a file system or a CSV happens to give must decide nothing later on.
         object.__setattr__(self, "clips", tuple(sorted(self.clips, key=lambda c: (c.path, c.start or 0.0, c.end or 0))))
+
+    def _check_labels(self) -> None:
+        for name in self.labels:
+            if LABEL_SEPARATOR in name:
+                raise TfaudioError(
+                    f"Class name '{name}' of data set '{self.name}' holds a '{LABEL_SEPARATOR}', which separates the "
+                    "labels of a clip that has several; rename the class."
+                )
+        for clip in self.clips:
+            if len(set(clip.labels)) < len(clip.labels):
+                raise TfaudioError(f"{clip.path} has a label twice ({clip.label_text}); remove one of them.")
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a clip has several classes."""
+        return any(clip.also for clip in self.clips)
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -107,14 +141,15 @@ class DatasetSpec:
         return any(clip.split is not None for clip in self.clips)
 
     def class_counts(self, clips: Iterable[Clip] | None = None) -> dict[str, int]:
-        """Counts clips per class, in the order of the labels; absent classes count 0.
+        """Counts clips per class, in the order of the labels; absent classes count 0, and a clip in each of its own.
 
         Args:
           clips: the clips to count, such as one part of a split; None counts all.
         """
         counts = dict.fromkeys(self.labels, 0)
         for clip in self.clips if clips is None else clips:
-            counts[clip.label] += 1
+            for label in clip.labels:
+                counts[label] += 1
         return counts
 
     def without(self, *paths: str) -> DatasetSpec:
@@ -140,11 +175,20 @@ class DatasetSpec:
 
     def fingerprint(self, *, with_text: bool = False) -> str:
         """Identifies what is trained and tested on: sha256, hex, over each clip's relative path, label, fold,
-        split, group, start and end, and `with_text`, for a model that reads it, its text. It is the same on every
-        machine, and does not look at the audio itself."""
+        split, group, start, end and, where it has some, further labels; and `with_text`, for a model that reads it, its
+        text. It is the same on every machine, and does not look at the audio itself."""
         digest = hashlib.sha256()
         for clip in self.clips:
-            row = [self.relative_path(clip), clip.label, clip.fold, clip.split, clip.group, clip.start, clip.end]
+            row: list[Any] = [
+                self.relative_path(clip),
+                clip.label,
+                clip.fold,
+                clip.split,
+                clip.group,
+                clip.start,
+                clip.end,
+            ]
+            row += [list(clip.also)] if clip.also else []  # stored figures name the digests of rows without
             row += [clip.text] * with_text
             digest.update(json.dumps(row).encode() + b"\n")
         return digest.hexdigest()
@@ -198,7 +242,7 @@ def usable_spec(name: str, clips: Iterable[Clip], skipped: Iterable[Skipped], so
     if not usable:
         example = f" ({left_out[0].path}: {left_out[0].reason})" if left_out else ""
         raise TfaudioError(f"{source} leads to no usable audio files{example}; check data.data_dir (--data_dir).")
-    labels = LabelMap.from_labels(clip.label for clip in usable)
+    labels = LabelMap.from_labels(label for clip in usable for label in clip.labels)
     if len(labels) < 2:
         raise TfaudioError(f"{source} has only the class '{labels[0]}'; a classifier needs at least two classes.")
     return DatasetSpec(name, tuple(usable), labels, skipped=tuple(sorted(left_out, key=lambda s: s.path)))

@@ -172,8 +172,9 @@ def _hold_out(spec: DatasetSpec, clips: Iterable[Clip], fraction: float, salt: s
     classes_of: dict[str, set[str]] = {}
     for clip in clips:
         group = spec.group_of(clip)
-        groups_of.setdefault(clip.label, set()).add(group)
-        classes_of.setdefault(group, set()).add(clip.label)
+        for label in clip.labels:
+            groups_of.setdefault(label, set()).add(group)
+        classes_of.setdefault(group, set()).update(clip.labels)
     held: set[str] = set()
     remaining = {label: len(groups) for label, groups in groups_of.items()}
     # Classes with few groups choose first: what they need cannot be taken from a common class as easily.

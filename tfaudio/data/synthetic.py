@@ -1,4 +1,4 @@
-"""Ten kinds of sound made by signal processing: data for demonstrations and tests that need no download.
+"""Ten kinds of sound made by signal processing, and mixtures of them: data that need no download.
 
 The kinds are easy to tell by ear and not trivially so by their spectra: pitch, length, onset, level and
 background are drawn at random, their bands overlap, and two pairs differ in their course in time alone
@@ -14,7 +14,7 @@ import re
 import shutil
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from tfaudio.registry import unknown_name_message
 # Raise it with any change to the sounds: the cached copy of the data set carries it in its name.
 SYNTHETIC_VERSION = 1
 NUM_FOLDS = 5
+_MIXTURES = 0x7A65  # keeps the draws of mixtures apart from those of sounds
 # An unfinished copy of the data set of this age belongs to nobody any more.
 _LEFTOVER_SECONDS = 24 * 3600
 
@@ -262,8 +263,7 @@ def write_synthetic(
     """
     import soundfile  # needs a system library, which the sounds themselves do not
 
-    if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
-        raise TfaudioError(f"{os.fspath(folder)} exists already; name a new or empty folder.")
+    _check_free(folder)
     if clips_per_class < 1:
         raise TfaudioError(f"clips_per_class must be at least 1, not {clips_per_class}.")
     table = io.StringIO()
@@ -281,21 +281,112 @@ def write_synthetic(
     return Path(folder)
 
 
+def mix_sounds(
+    kinds: Sequence[str], *, seed: int, index: int, sample_rate: int = 16_000, seconds: float = 1.0
+) -> NDArray[np.float32]:
+    """Mixes one sound of each kind; the same arguments always give the same mixture.
+
+    The sounds begin and end at their own times, up to 6 dB of power apart; the mixture's peak is -12 to -1 dB of full
+    scale.
+
+    Args:
+      kinds: different ones of SOUND_KINDS, at least one.
+      seed: chooses the data set.
+      index: chooses the sounds within their kinds.
+      sample_rate: Hz, at least 4,000.
+      seconds: length, at least 0.1.
+
+    Returns:
+      float32 [round(seconds * sample_rate)], within [-1, 1].
+
+    Raises:
+      TfaudioError: as `make_sound`.
+    """
+    rng = np.random.default_rng([seed, index, _MIXTURES])
+    mixed = np.zeros(round(seconds * sample_rate))
+    for kind in kinds:
+        sound = make_sound(kind, seed=seed, index=index, sample_rate=sample_rate, seconds=seconds).astype(np.float64)
+        mixed += sound / _rms(sound) * 10 ** (-rng.uniform(0, 6) / 20)
+    peak = 10 ** (-rng.uniform(1, 12) / 20)
+    return (mixed * peak / np.abs(mixed).max()).astype(np.float32)
+
+
+def write_synthetic_tags(
+    folder: str | os.PathLike[str],
+    *,
+    clips: int = 500,
+    sample_rate: int = 16_000,
+    seconds: float = 1.0,
+    seed: int = 1,
+) -> Path:
+    """Writes mixtures of one to three kinds of sound as `audio/0001.wav` (16-bit), whole or not at all.
+
+    Beside them lies `manifest.csv` with a column `labels` and folds 1 to 5. Kinds are drawn evenly and without regard
+    to each other, so that nothing but its sound tells of a kind.
+
+    Args:
+      folder: a new or empty folder.
+      clips: number of mixtures; every fifth goes to the same fold.
+      sample_rate: Hz.
+      seconds: length of each.
+      seed: another seed gives other mixtures of the same kinds.
+
+    Returns:
+      The folder.
+
+    Raises:
+      TfaudioError: if the folder is not empty or cannot be written, or a parameter is too small.
+    """
+    import soundfile
+
+    _check_free(folder)
+    if clips < 1:
+        raise TfaudioError(f"clips must be at least 1, not {clips}.")
+    rng = np.random.default_rng([seed, clips])
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(["path", "labels", "fold"])
+    with folder_written_whole(folder) as temporary:
+        (temporary / "audio").mkdir()
+        for index in range(clips):
+            kinds = sorted(rng.choice(SOUND_KINDS, size=rng.integers(1, 4), replace=False).tolist())
+            name = f"audio/{index + 1:04d}.wav"
+            sound = mix_sounds(kinds, seed=seed, index=index, sample_rate=sample_rate, seconds=seconds)
+            soundfile.write(temporary / name, sound, sample_rate, subtype="PCM_16")
+            rows.writerow([name, ";".join(kinds), 1 + index % NUM_FOLDS])
+        write_atomically(temporary / "manifest.csv", table.getvalue())
+    return Path(folder)
+
+
 def synthetic_folder() -> Path:
-    """Returns the folder of the built-in data; writes it on first use, whole or not at all.
+    """Returns the folder of the built-in sounds; writes it on first use, whole or not at all.
 
     It lies in the folder that TFAUDIO_CACHE names, or in ~/.cache/tfaudio.
 
     Raises:
       TfaudioError: if the folder cannot be written.
     """
+    return _built_in("synthetic", write_synthetic)
+
+
+def synthetic_tags_folder() -> Path:
+    """Returns the folder of the built-in mixtures, as `synthetic_folder` does that of the sounds."""
+    return _built_in("synthetic_tags", write_synthetic_tags)
+
+
+def _check_free(folder: str | os.PathLike[str]) -> None:
+    if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
+        raise TfaudioError(f"{os.fspath(folder)} exists already; name a new or empty folder.")
+
+
+def _built_in(name: str, write: Callable[[Path], Path]) -> Path:
     cache = Path(os.environ.get("TFAUDIO_CACHE") or Path.home() / ".cache" / "tfaudio").absolute()
-    final = cache / f"synthetic-v{SYNTHETIC_VERSION}"
+    final = cache / f"{name}-v{SYNTHETIC_VERSION}"
     _remove_leftovers(cache)
     if (final / "manifest.csv").is_file():
         return final
     mine = cache / f".{final.name}.{os.getpid()}"
-    write_synthetic(mine)
+    write(mine)
     try:
         os.rename(mine, final)
     except OSError:
@@ -313,7 +404,7 @@ def _remove_leftovers(cache: Path) -> None:
     """
     for path in cache.glob(".*"):
         # Nothing else: the folder is whichever one TFAUDIO_CACHE names.
-        if not re.fullmatch(r"\.{1,2}synthetic-v\d+\.\d+(\.\w+)?", path.name):
+        if not re.fullmatch(r"\.{1,2}synthetic(_tags)?-v\d+\.\d+(\.\w+)?", path.name):
             continue
         try:
             old = path.stat().st_mtime < time.time() - _LEFTOVER_SECONDS

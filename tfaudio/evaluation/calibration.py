@@ -1,7 +1,7 @@
 """Scores that mean what they say: a temperature, and thresholds, found on held-out training recordings alone.
 
-The temperature T divides the logits, so that scores are softmax(logits / T): the order of a window's classes stays, and
-how sure the scores are is fitted to how often they are right.
+The temperature T divides the logits, so that scores are softmax(logits / T), or sigmoid(logits / T) of a tagger: the
+order of a window's classes stays, and how sure the scores are is fitted to how often they are right.
 
 Source: C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 """
@@ -25,6 +25,8 @@ from tfaudio.data.spec import Clip
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.evaluate import read_part, window_logits
 from tfaudio.labels import LabelMap
+from tfaudio.model_settings import tag_thresholds
+from tfaudio.ranking import mean_average_precision
 
 Array = npt.NDArray[np.float64]
 
@@ -40,16 +42,18 @@ class Scored:
     Args:
       logits: [windows, classes].
       positions: which recording each window is of, int [windows]; every recording has one at least.
-      targets: the classes, int [n].
+      targets: the classes, int [n]; of a tagger 0 or 1, [n, classes].
     """
 
     logits: npt.NDArray[np.floating[Any]]
     positions: npt.NDArray[np.integer[Any]]
-    targets: npt.NDArray[np.integer[Any]]
+    targets: npt.NDArray[Any]
 
     def scores(self, temperature: float = 1.0) -> Array:
         """Returns float64 [n, classes]: the mean over the windows of each recording, as the device takes it."""
-        of_windows = scipy.special.softmax(self.logits.astype(np.float64) / temperature, axis=1)
+        logits = self.logits.astype(np.float64) / temperature
+        one_class = self.targets.ndim == 1
+        of_windows = scipy.special.softmax(logits, axis=1) if one_class else scipy.special.expit(logits)
         total = np.zeros((len(self.targets), of_windows.shape[1]))
         np.add.at(total, self.positions, of_windows)
         return total / np.bincount(self.positions, minlength=len(self.targets))[:, None]
@@ -71,23 +75,32 @@ def fit_temperature(scored: Scored) -> float:
     ends = [math.log(end) for end in _TEMPERATURES]
     found = scipy.optimize.minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-5})
     if min(map(loss, ends)) < found.fun + 1e-6:
-        right = int((scored.scores().argmax(axis=1) == scored.targets).sum())
+        if scored.targets.ndim == 1:
+            right = int((scored.scores().argmax(axis=1) == scored.targets).sum())
+            what = f"{right} of the {len(scored.targets)} validation recordings are right"
+        else:
+            right = int(((scored.scores() >= 0.5) == (scored.targets > 0)).sum())
+            what = f"{right} of the {scored.targets.size} tags of the validation recordings are right"
         raise TfaudioError(
-            f"{right} of the {len(scored.targets)} validation recordings are right, which tells no temperature between "
-            f"{_TEMPERATURES[0]:g} and {_TEMPERATURES[1]:g}; train with a larger --validation_fraction."
+            f"{what}, which tells no temperature between {_TEMPERATURES[0]:g} and {_TEMPERATURES[1]:g}; train with a "
+            "larger --validation_fraction."
         )
     return math.exp(found.x)
 
 
-def negative_log_likelihood(scores: Array, targets: npt.NDArray[np.integer[Any]]) -> float:
-    """Mean over the clips of -ln(score of the true class)."""
-    of_truth = scores[np.arange(len(targets)), targets]
+def negative_log_likelihood(scores: Array, targets: npt.NDArray[Any]) -> float:
+    """Mean over the clips of -ln(score of the true class); of tags also over the classes, present or not."""
+    if targets.ndim == 1:
+        of_truth = scores[np.arange(len(targets)), targets]
+    else:
+        of_truth = np.where(targets > 0, scores, 1.0 - scores)
     return float(-np.log(np.maximum(of_truth, _LEAST_PROBABILITY)).mean())
 
 
-def brier_score(scores: Array, targets: npt.NDArray[np.integer[Any]]) -> float:
-    """Mean over the clips of the squared distance between the scores and the truth, 0 to 2."""
-    return float(np.mean(np.sum((scores - np.eye(scores.shape[1])[targets]) ** 2, axis=1)))
+def brier_score(scores: Array, targets: npt.NDArray[Any]) -> float:
+    """Mean over the clips of the squared distance between the scores and the truth, 0 to 2; of tags, to the classes."""
+    truth = np.eye(scores.shape[1])[targets] if targets.ndim == 1 else targets
+    return float(np.mean(np.sum((scores - truth) ** 2, axis=1)))
 
 
 @dataclass(frozen=True)
@@ -130,21 +143,22 @@ def expected_calibration_error(bins: Sequence[Bin]) -> float:
     return sum(b.count * abs(b.confidence - b.accuracy) for b in bins) / sum(b.count for b in bins)
 
 
-def class_thresholds(scores: Array, targets: npt.NDArray[np.integer[Any]], labels: LabelMap) -> dict[str, float]:
+def class_thresholds(scores: Array, targets: npt.NDArray[Any], labels: LabelMap) -> dict[str, float]:
     """Finds for each class the score from which on it is best called present, by F1 of that class against the rest.
 
-    A threshold lies half-way between the two scores that it parts, and not below 1 / classes: what is heard as less
-    likely than any other class on the average is not present. Classes without a clip, and those that no such threshold
-    tells from the rest, have none.
+    A threshold lies half-way between the two scores that it parts, and where a clip has one class not below 1 /
+    classes: what is heard as less likely than any other class on the average is not present. Classes without a clip,
+    and those that no such threshold tells from the rest, have none.
 
     Returns:
       scores in (0, 1) by label, for `tfaudio export --threshold`.
     """
     found = {}
     for index, label in enumerate(labels):
-        positive, own = targets == index, scores[:, index]
+        positive, own = targets == index if targets.ndim == 1 else targets[:, index] > 0, scores[:, index]
         values = np.unique(own)
-        cuts = np.maximum((values[:-1] + values[1:]) / 2, 1 / len(labels))[values[1:] > 1 / len(labels)]
+        least = 1 / len(labels) if targets.ndim == 1 else 0.0
+        cuts = np.maximum((values[:-1] + values[1:]) / 2, least)[values[1:] > least]
         if not positive.any() or not len(cuts):
             continue
         taken = own[None, :] >= cuts[:, None]
@@ -224,6 +238,34 @@ def figures(scores: Array, targets: npt.NDArray[np.integer[Any]], unknown_below:
     }
 
 
+def tag_figures(scores: Array, targets: npt.NDArray[Any], thresholds: npt.ArrayLike) -> dict[str, Any]:
+    """Returns what a tagger's scores are worth, as plain values.
+
+    Args:
+      scores: [n, classes].
+      targets: 0 or 1, [n, classes].
+      thresholds: from which on a class is given, [classes] or [n, classes].
+
+    Returns:
+      the rows of `calibration_table`, errors being of the scores of all classes; "bins" of equally many of them.
+    """
+    given, true = scores >= np.asarray(thresholds), targets > 0
+    by_width = reliability_bins(scores.ravel(), true.ravel(), equal_mass=False)
+    by_mass = reliability_bins(scores.ravel(), true.ravel(), equal_mass=True)
+    hits, total = (given & true).sum(axis=0), given.sum(axis=0) + true.sum(axis=0)
+    present = true.any(axis=0)
+    return {
+        "mean_average_precision": mean_average_precision(true, scores),
+        "macro_f1": float(np.mean(2 * hits[present] / total[present])),
+        "micro_f1": float(2 * hits.sum() / total.sum()),
+        "ece_equal_width": expected_calibration_error(by_width),
+        "ece_equal_mass": expected_calibration_error(by_mass),
+        "negative_log_likelihood": negative_log_likelihood(scores, targets),
+        "brier": brier_score(scores, targets),
+        "bins": [asdict(b) for b in by_mass],
+    }
+
+
 @dataclass(frozen=True)
 class RunCalibration:
     """A run's calibration, and its test recordings to judge it by.
@@ -231,7 +273,8 @@ class RunCalibration:
     Args:
       temperature: that divides the logits.
       thresholds: of the calibrated scores, by label.
-      unknown_before: score below which an answer is unknown, of the scores as trained.
+      unknown_before: score below which an answer is unknown, of the scores as trained; None of a tagger, which gives
+        no label then.
       unknown_below: the same of the calibrated scores.
       validation_clips: that told all of it.
       test: what the classifier said of the test recordings.
@@ -240,8 +283,8 @@ class RunCalibration:
 
     temperature: float
     thresholds: Mapping[str, float]
-    unknown_before: float
-    unknown_below: float
+    unknown_before: float | None
+    unknown_below: float | None
     validation_clips: int
     test: Scored
     unknown: Scored | None = None
@@ -277,14 +320,20 @@ def calibrate_run(
             f"{bundle.path} held no validation recordings out, and fitted to test recordings the scores would flatter "
             "themselves; train with --validation_fraction=0.1."
         )
+    if unknown and bundle.config.multi_label:
+        raise TfaudioError(f"{bundle.path} may give no class at all, so it needs no threshold for unknown sounds.")
     validation = _scored(bundle, "validation", progress)
     temperature = fit_temperature(validation)
     before, after = validation.scores(), validation.scores(temperature)
+
+    def cut_of(scores: Array) -> float | None:
+        return None if bundle.config.multi_label else unknown_threshold(scores, validation.targets, keep=keep)
+
     return RunCalibration(
         temperature=temperature,
         thresholds=class_thresholds(after, validation.targets, bundle.labels),
-        unknown_before=unknown_threshold(before, validation.targets, keep=keep),
-        unknown_below=unknown_threshold(after, validation.targets, keep=keep),
+        unknown_before=cut_of(before),
+        unknown_below=cut_of(after),
         validation_clips=len(validation.targets),
         test=_scored(bundle, "test", progress),
         unknown=_scored_of_none(bundle, unknown, progress) if unknown else None,
@@ -296,7 +345,7 @@ def _scored(bundle: Bundle, part: Any, progress: bool) -> Scored:
     if not len(indices):
         raise TfaudioError(f"None of the {part} recordings can be used; mend them, or change the split.")
     logits, positions = window_logits(bundle, data.recordings, indices)
-    return Scored(logits, positions, data.targets(bundle.labels)[indices])
+    return Scored(logits, positions, data.targets(bundle.labels, multi_hot=bundle.config.multi_label)[indices])
 
 
 def _scored_of_none(bundle: Bundle, files: Sequence[str], progress: bool) -> Scored:
@@ -309,11 +358,12 @@ def _scored_of_none(bundle: Bundle, files: Sequence[str], progress: bool) -> Sco
     return Scored(logits, positions, np.zeros(len(indices), np.int64))
 
 
-def calibration_record(runs: Mapping[str, RunCalibration]) -> dict[str, Any]:
+def calibration_record(runs: Mapping[str, RunCalibration], labels: LabelMap) -> dict[str, Any]:
     """Brings the runs of a cross-validation together: each test recording under the calibration of its own run.
 
     Args:
       runs: by the name of the run folder.
+      labels: of all of them.
 
     Returns:
       runs: what each keeps; before and after: `figures` over all test recordings, before and after calibration;
@@ -323,6 +373,19 @@ def calibration_record(runs: Mapping[str, RunCalibration]) -> dict[str, Any]:
     after = np.concatenate([run.test.scores(run.temperature) for run in runs.values()])
     targets = np.concatenate([run.test.targets for run in runs.values()])
     sizes = [len(run.test.targets) for run in runs.values()]
+    record = {
+        "num_bins": NUM_BINS,
+        "num_clips": len(targets),
+        "runs": {name: run.to_dict() for name, run in runs.items()},
+    }
+    if targets.ndim == 2:
+        cuts = [list(tag_thresholds(labels, run.thresholds).values()) for run in runs.values()]
+        found = np.repeat(cuts, sizes, axis=0)
+        default = list(tag_thresholds(labels, {}).values())
+        return record | {
+            "before": tag_figures(before, targets, default),
+            "after": tag_figures(after, targets, found),
+        }
     unknown_before = np.repeat([run.unknown_before for run in runs.values()], sizes)
     unknown_after = np.repeat([run.unknown_below for run in runs.values()], sizes)
     strange = [(run.unknown.scores(run.temperature), run.unknown_below) for run in runs.values() if run.unknown]
@@ -331,10 +394,7 @@ def calibration_record(runs: Mapping[str, RunCalibration]) -> dict[str, Any]:
         highest = np.concatenate([scores.max(axis=1) for scores, _ in strange])
         cuts = np.concatenate([np.full(len(scores), cut) for scores, cut in strange])
         unknown = {"num_clips": len(strange[0][0]), **unknown_figures(after.max(axis=1), highest, cuts)}
-    return {
-        "num_bins": NUM_BINS,
-        "num_clips": len(targets),
-        "runs": {name: run.to_dict() for name, run in runs.items()},
+    return record | {
         "before": figures(before, targets, unknown_before),
         "after": figures(after, targets, unknown_after),
         "unknown": unknown,
@@ -342,6 +402,9 @@ def calibration_record(runs: Mapping[str, RunCalibration]) -> dict[str, Any]:
 
 
 _ROWS = {
+    "mean_average_precision": ("mean average precision", ".1%"),
+    "macro_f1": ("macro F1 at the thresholds", ".1%"),
+    "micro_f1": ("micro F1 at the thresholds", ".1%"),
     "accuracy": ("accuracy", ".1%"),
     "confidence": ("mean highest score", ".1%"),
     "ece_equal_width": ("calibration error, bins of equal width", ".2%"),
@@ -356,15 +419,19 @@ _ROWS = {
 def calibration_table(record: Mapping[str, Any], *, title: str = "") -> str:
     """Lays out what calibration changed on the test recordings, and each run's temperature."""
     lines = [title, ""] if title else []
+    tags = "mean_average_precision" in record["after"]
     for name, run in record["runs"].items():
+        unknown = "" if tags else f", unknown below {run['unknown_below']:.3f}"
         lines.append(
-            f"{name}: temperature {run['temperature']:.3f}, unknown below {run['unknown_below']:.3f}; told by "
-            f"{run['validation_clips']} validation recordings"
+            f"{name}: temperature {run['temperature']:.3f}{unknown}; told by {run['validation_clips']} validation "
+            "recordings"
         )
     width = max(len(text) for text, _ in _ROWS.values())
     head = f"{record['num_clips']} test recordings"
     lines += ["", f"{head:<{width}}  {'before':>8}  {'after':>8}"]
     for key, (text, form) in _ROWS.items():
+        if key not in record["after"]:
+            continue
         cells = ["-" if record[when][key] is None else format(record[when][key], form) for when in ("before", "after")]
         lines.append(f"{text:<{width}}  {cells[0]:>8}  {cells[1]:>8}")
     if record.get("unknown"):
@@ -372,7 +439,8 @@ def calibration_table(record: Mapping[str, Any], *, title: str = "") -> str:
         lines += ["", f"{found['num_clips']} recordings of no class, by the highest score:"]
         lines.append(f"told apart (AUROC) {found['auroc']:.3f}; below the threshold for unknown {found['refused']:.1%}")
         lines.append(f"taken for a class where 95 % of the test recordings are: {found['false_accepts']:.1%}")
-    lines += ["", f"Calibration errors are of the highest score, in {record['num_bins']} bins."]
+    of = "all scores" if tags else "the highest score"
+    lines += ["", f"Calibration errors are of {of}, in {record['num_bins']} bins."]
     return "\n".join(lines) + "\n"
 
 
@@ -392,7 +460,7 @@ def reliability_png(record: Mapping[str, Any], *, title: str = "") -> bytes:
         axes.vlines(confidence, confidence, accuracy, color="C3", alpha=0.5)
         axes.plot(confidence, accuracy, marker="o", linestyle="none")
         axes.set_title(f"{when}: error {record[when]['ece_equal_mass']:.1%}", fontsize=10)
-        axes.set_xlabel("mean highest score of the bin")
+        axes.set_xlabel(f"mean {'' if 'mean_average_precision' in record[when] else 'highest '}score of the bin")
         axes.set_xlim(0, 1)
         axes.set_ylim(-0.02, 1.02)
         axes.grid(alpha=0.3)

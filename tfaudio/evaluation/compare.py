@@ -52,7 +52,8 @@ def read_predictions(path: Path, *, seed: int | None = None) -> dict[Recording, 
       seed: of a folder with runs of several seeds, those to take.
 
     Raises:
-      TfaudioError: if there are no predictions, several of one recording, or the file is none of predictions.
+      TfaudioError: if there are no predictions, several of one recording, or the file is none of predictions, or of
+        tags.
     """
     rows: list[tuple[str, str, str]] = []
     for file in _files(path, seed):
@@ -103,13 +104,19 @@ def _files(path: Path, seed: int | None) -> list[Path]:
 def _read_rows(file: Path) -> list[tuple[str, str, str]]:
     try:
         with file.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
+            reader = csv.DictReader(lines)
+            columns, rows = reader.fieldnames or (), list(reader)
     except OSError as error:
         raise TfaudioError(f"Cannot read {file}: {error.strerror}; finish the run, or name another.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise TfaudioError(
             f"{file} is no CSV file of predictions ({error}); name one with path,label,predicted."
         ) from error
+    if "labels" in columns:
+        raise TfaudioError(
+            f"{file} gives recordings several labels each, and McNemar's test takes answers that are right or wrong; "
+            "compare mean_average_precision and its interval in the two result.json."
+        )
     if any(row.get(column) is None for row in rows for column in _COLUMNS):
         raise TfaudioError(f"{file} is no file of predictions: it needs the columns {', '.join(_COLUMNS)}.")
     return [(row["path"], row["label"], row["predicted"]) for row in rows]

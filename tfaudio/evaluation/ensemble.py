@@ -72,6 +72,8 @@ def _check_belong_together(runs: Sequence[Path]) -> None:
     if len({run.resolve() for run in runs}) < len(runs):
         raise TfaudioError(f"{runs[0].parent} is given twice; name each run once.")
     first, config = read_split(runs[0]), read_config(runs[0])
+    if config.multi_label:
+        raise TfaudioError(f"{runs[0]} gives several classes, and the mean of such runs is not to be had.")
     for run in runs:
         if read_config(run).training.shuffle_labels:
             raise TfaudioError(f"{run} is a control that learnt shuffled labels; leave it out.")

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfaudio.bundle import Bundle, load_bundle, read_split, write_csv
+from tfaudio.bundle import Bundle, load_bundle, read_calibration, read_split, write_csv
 from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.data.recordings import Recordings
-from tfaudio.data.spec import Clip, Skipped
+from tfaudio.data.spec import LABEL_SEPARATOR, Clip, Skipped
 from tfaudio.data.split import Split
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.metrics import Metrics, compute_metrics
+from tfaudio.evaluation.protocol import FoldResult
+from tfaudio.evaluation.tagging import TagMetrics, TagResult, compute_tag_metrics
+from tfaudio.model_settings import tags_of
 from tfaudio.models.classifier import with_scores
 
 # What a model of sound and text is given: both, one of them, or with each sound another's text. What a text is worth
@@ -33,15 +36,15 @@ class Evaluation:
     """What a run did on its test recordings.
 
     Args:
-      metrics: the figures.
+      metrics: the figures; of a tagger `TagMetrics`.
       clips: the recordings, n of them.
-      targets: int64 [n].
+      targets: int64 [n]; of a tagger float32 [n, classes].
       scores: float32 [n, classes].
       skipped: test recordings that could not be scored, and why.
       by_inputs: of a run that takes text, the figures by what it was given, in the order of INPUTS; otherwise empty.
     """
 
-    metrics: Metrics
+    metrics: Metrics | TagMetrics
     clips: tuple[Clip, ...]
     targets: np.ndarray
     scores: np.ndarray
@@ -50,16 +53,45 @@ class Evaluation:
 
     @property
     def correct(self) -> tuple[bool, ...]:
+        """Whether the class of each recording was found; not of a tagger."""
         return tuple(bool(c) for c in self.scores.argmax(axis=1) == self.targets)
+
+    def result(self, fold: str, *, seed: int) -> FoldResult | TagResult:
+        """Returns what a protocol takes of it.
+
+        Args:
+          fold: name of the fold or of the group that was tested on.
+          seed: of the training.
+        """
+        if isinstance(self.metrics, TagMetrics):
+            return TagResult(fold, self.targets > 0, self.scores, seed=seed)
+        details: dict[str, Any] = {"support": {row["label"]: row["support"] for row in self.metrics.per_class}}
+        if self.by_inputs:
+            details["by_inputs"] = {name: found.accuracy for name, found in self.by_inputs.items()}
+        return FoldResult(fold, self.correct, seed=seed, details=details)
 
     def write_predictions(self, path: Path, bundle: Bundle) -> None:
         """Writes one row a recording: where it is, what it is, what was heard and how surely."""
         names = bundle.labels.names
+        if isinstance(self.metrics, TagMetrics):
+            cuts = {row["label"]: row["threshold"] for row in self.metrics.per_class}
+            header = ["path", "labels", "predicted", "scores", "start", "end"]
+            tagged = [
+                [clip.path, clip.label_text, *_texts(tags_of(scores, bundle.labels, cuts)), clip.start, clip.end]
+                for clip, scores in zip(self.clips, self.scores, strict=True)
+            ]
+            write_csv(path, header, tagged)
+            return
         rows = [
             [clip.path, clip.label, names[int(scores.argmax())], f"{scores.max():.4f}", clip.start, clip.end]
             for clip, scores in zip(self.clips, self.scores, strict=True)
         ]
         write_csv(path, ["path", "label", "predicted", "score", "start", "end"], rows)
+
+
+def _texts(tags: list[tuple[str, float]]) -> tuple[str, str]:
+    """Names and scores of the classes that were given to a recording, the surest first, as two cells of a table."""
+    return LABEL_SEPARATOR.join(name for name, _ in tags), LABEL_SEPARATOR.join(f"{score:.4f}" for _, score in tags)
 
 
 def read_part(
@@ -102,13 +134,18 @@ def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, prog
         indices = data.recordings.select(split_of(bundle.config, data.spec).test)
     if not len(indices):
         raise TfaudioError("None of the test recordings can be used; mend them, or change the split.")
-    targets = data.targets(bundle.labels)[indices]
+    targets = data.targets(bundle.labels, multi_hot=bundle.config.multi_label)[indices]
     scores = score_clips(bundle, data.recordings, indices)
     clips = tuple(data.recordings.clips[index] for index in indices)
-    metrics = compute_metrics(targets, scores, bundle.labels)
+    metrics: Metrics | TagMetrics
+    if bundle.config.multi_label:
+        thresholds = (read_calibration(bundle.path) or {}).get("thresholds")
+        metrics = compute_tag_metrics(targets, scores, bundle.labels, thresholds)
+    else:
+        metrics = compute_metrics(targets, scores, bundle.labels)
     skipped = data.skipped_of(split_of(bundle.config, data.spec).test)
     by_inputs: dict[str, Metrics] = {}
-    if bundle.tokenizer is not None:
+    if bundle.tokenizer is not None and isinstance(metrics, Metrics):
         by_inputs[INPUTS[0]] = metrics
         for inputs in INPUTS[1:]:
             found = score_clips(bundle, data.recordings, indices, inputs=inputs)
@@ -136,7 +173,8 @@ def score_clips(
     Returns:
       float32 [n, classes].
     """
-    outputs, positions = _predict(with_scores(bundle.classifier), bundle, recordings, indices, progress, inputs)
+    model = with_scores(bundle.classifier, bundle.config.model.score_activation)
+    outputs, positions = _predict(model, bundle, recordings, indices, progress, inputs)
     total = np.zeros((len(indices), len(bundle.labels)), np.float64)
     np.add.at(total, positions, outputs)
     return (total / np.bincount(positions, minlength=len(indices))[:, None]).astype(np.float32)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
+from tfaudio.ranking import average_precision
 
 
 @dataclass(frozen=True)
@@ -77,18 +78,9 @@ def compute_metrics(targets: ArrayLike, scores: ArrayLike, labels: LabelMap) -> 
         raise ValueError(
             f"Expected targets [n] and scores [n, {num_classes}], not {list(targets.shape)} and {list(scores.shape)}."
         )
-    if not len(targets):
-        raise TfaudioError("There is no recording to evaluate; choose a test set that is not empty.")
+    check_scores(scores)
     if not np.issubdtype(targets.dtype, np.integer) or targets.min() < 0 or targets.max() >= num_classes:
         raise ValueError(f"Targets must be integers from 0 to {num_classes - 1}.")
-    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-    if len(bad):
-        # argmax would call NaN the best score, and a broken model would get an accuracy.
-        raise TfaudioError(
-            f"The scores of {len(bad)} of {len(targets)} recordings (the first is number {bad[0]}) are not finite; "
-            "the model is broken: train it anew with a lower learning rate."
-        )
-
     confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
     np.add.at(confusion, (targets, scores.argmax(axis=1)), 1)
     per_class = [
@@ -104,6 +96,19 @@ def compute_metrics(targets: ArrayLike, scores: ArrayLike, labels: LabelMap) -> 
         confusion=confusion.tolist(),
         num_clips=len(targets),
     )
+
+
+def check_scores(scores: NDArray[np.float64]) -> None:
+    """Raises TfaudioError if there are no scores [num_clips, num_classes], or some that are not finite."""
+    if not len(scores):
+        raise TfaudioError("There is no recording to evaluate; choose a test set that is not empty.")
+    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if len(bad):
+        # argmax would call NaN the best score, and a broken model would get an accuracy.
+        raise TfaudioError(
+            f"The scores of {len(bad)} of {len(scores)} recordings (the first is number {bad[0]}) are not finite; "
+            "the model is broken: train it anew with a lower learning rate."
+        )
 
 
 def _class_metrics(
@@ -124,28 +129,6 @@ def _class_metrics(
         "average_precision": average_precision(positive, scores),
         "support": support,
     }
-
-
-def average_precision(positive: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the precision-recall curve as a sum of steps, without interpolation.
-
-    Clips with equal scores enter together, so their order does not matter.
-
-    Args:
-      positive: bool [num_clips], whether the clip belongs to the class; at least one does.
-      scores: float [num_clips], score of the class.
-
-    Source: AP = sum_n (R_n - R_(n-1)) P_n over descending thresholds, the convention of scikit-learn.
-
-    >>> average_precision([True, False, True], [0.9, 0.8, 0.7])
-    0.8333333333333333
-    """
-    positive, scores = np.asarray(positive, dtype=bool), np.asarray(scores, dtype=np.float64)
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(positive[order])
-    last_of_equals = np.append(np.diff(scores[order]) != 0, True)
-    hits, taken = hits[last_of_equals], np.flatnonzero(last_of_equals) + 1
-    return float(np.sum(np.diff(hits, prepend=0) / hits[-1] * (hits / taken)))
 
 
 def wilson_interval(correct: int, total: int, *, level: float = 0.95) -> tuple[float, float]:

@@ -54,12 +54,14 @@ class Choice:
     Args:
       fold: that is tested on, and was not looked at.
       chosen_on: the fold on which the candidates were scored.
-      accuracies: of the candidates, in their order.
+      accuracies: of the candidates, in their order; of taggers their mean average precisions.
+      metric: which of the two they are, as JSON has it.
     """
 
     fold: str
     chosen_on: str
     accuracies: tuple[float, ...]
+    metric: str = "accuracies"
 
     @property
     def chosen(self) -> int:
@@ -68,7 +70,7 @@ class Choice:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, for JSON; the number of the chosen one counts from 1, as its folder does."""
-        return {"chosen_on": self.chosen_on, "accuracies": list(self.accuracies), "chosen": self.chosen + 1}
+        return {"chosen_on": self.chosen_on, self.metric: list(self.accuracies), "chosen": self.chosen + 1}
 
 
 def plan_runs(

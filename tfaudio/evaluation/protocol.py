@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -59,6 +59,44 @@ class FoldResult:
         """Share of correct clips."""
         return fmean(self.correct)
 
+    @property
+    def value(self) -> float:
+        """What choices are made by: the accuracy."""
+        return self.accuracy
+
+
+class Result(Protocol):
+    """What one trained model did, of whichever kind: a `FoldResult`, or a tagger's."""
+
+    @property
+    def fold(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def value(self) -> float: ...
+
+
+R = TypeVar("R", bound=Result)
+
+
+def by_fold_and_seed(results: Iterable[R]) -> dict[str, dict[int, R]]:
+    """Sorts results by fold, in the order given, and seed.
+
+    Raises:
+      TfaudioError: if there is none, or a fold is given twice with one seed.
+    """
+    by_fold: dict[str, dict[int, R]] = {}
+    for result in results:
+        seeds = by_fold.setdefault(result.fold, {})
+        if result.seed in seeds:
+            raise TfaudioError(f"Fold '{result.fold}' is given twice with seed {result.seed}; leave one out.")
+        seeds[result.seed] = result
+    if not by_fold:
+        raise TfaudioError("There are no folds to summarise; evaluate at least one.")
+    return by_fold
+
 
 def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
     """Brings the folds together.
@@ -82,14 +120,7 @@ def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
     Raises:
       TfaudioError: if there is no result, or the seeds of a fold do not cover the same clips.
     """
-    by_fold: dict[str, dict[int, FoldResult]] = {}
-    for result in results:
-        seeds = by_fold.setdefault(result.fold, {})
-        if result.seed in seeds:
-            raise TfaudioError(f"Fold '{result.fold}' is given twice with seed {result.seed}; leave one out.")
-        seeds[result.seed] = result
-    if not by_fold:
-        raise TfaudioError("There are no folds to summarise; evaluate at least one.")
+    by_fold = by_fold_and_seed(results)
     shares = []
     for name, of_seed in by_fold.items():
         rows = [result.correct for result in of_seed.values()]
@@ -169,7 +200,8 @@ def result_record(
     dataset: str,
     protocol: str,
     model: str,
-    accuracy: float,
+    accuracy: float | None = None,
+    mean_average_precision: float | None = None,
     interval: Sequence[float],
     seeds: Sequence[int],
     command: str,
@@ -184,8 +216,9 @@ def result_record(
       dataset: name of the data set.
       protocol: one of PROTOCOLS.
       model: name of the model.
-      accuracy: in [0, 1].
-      interval: lower and upper end of the 95 % interval, around the accuracy.
+      accuracy: in [0, 1]; None of a tagger.
+      mean_average_precision: in [0, 1], of a tagger; None otherwise.
+      interval: lower and upper end of the 95 % interval, around that figure.
       seeds: seeds of the trainings; empty for what is not random.
       command: the command line that gives the number again.
       duration_seconds: wall-clock time of the command.
@@ -202,19 +235,25 @@ def result_record(
     """
     if protocol not in PROTOCOLS:
         raise TfaudioError(unknown_name_message("protocol", protocol, list(PROTOCOLS)))
+    given = {"accuracy": accuracy, "mean_average_precision": mean_average_precision}
+    figures = {name: float(value) for name, value in given.items() if value is not None}
+    if len(figures) != 1:
+        raise ValueError("A result has an accuracy or a mean average precision.")
+    ((name, figure),) = figures.items()
     rounding = 1e-9
     if (
         len(interval) != 2
-        or not -rounding <= interval[0] - rounding <= accuracy <= interval[1] + rounding <= 1 + 2 * rounding
+        or not -rounding <= interval[0] - rounding <= figure <= interval[1] + rounding <= 1 + 2 * rounding
     ):
-        raise TfaudioError(f"Accuracy {accuracy} must lie in [0, 1] and within its interval {list(interval)}.")
+        text = name.replace("_", " ").capitalize()
+        raise TfaudioError(f"{text} {figure} must lie in [0, 1] and within its interval {list(interval)}.")
     if num_clips < 1 or duration_seconds < 0:
         raise TfaudioError(f"A result needs clips and a duration, not {num_clips} clips and {duration_seconds} s.")
     record = {
         "dataset": dataset,
         "protocol": protocol,
         "model": model,
-        "accuracy": float(accuracy),
+        **figures,
         "interval": [float(end) for end in interval],
         "num_clips": int(num_clips),
         "seeds": [int(seed) for seed in seeds],

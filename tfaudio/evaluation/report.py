@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfaudio.evaluation.metrics import Metrics, wilson_interval
+from tfaudio.evaluation.tagging import TagMetrics
 from tfaudio.files import write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ _LONGEST_NAME = 32
 _ALL_COUNTS_UP_TO = 12
 
 
-def write_report(folder: str | os.PathLike[str], metrics: Metrics, *, title: str = "") -> dict[str, Path]:
-    """Writes metrics.json, metrics.txt, confusion.csv and confusion.png.
+def write_report(folder: str | os.PathLike[str], metrics: Metrics | TagMetrics, *, title: str = "") -> dict[str, Path]:
+    """Writes metrics.json, metrics.txt and, where a recording has one class, confusion.csv and confusion.png.
 
     Args:
       folder: made if it is missing; files of these names in it are replaced.
@@ -37,30 +38,43 @@ def write_report(folder: str | os.PathLike[str], metrics: Metrics, *, title: str
       TfaudioError: if the folder cannot be written.
     """
     folder = Path(folder)
-    return {
+    files = {
         "metrics.json": write_json(folder / "metrics.json", metrics.to_dict()),
         "metrics.txt": write_atomically(folder / "metrics.txt", metrics_table(metrics, title=title)),
+    }
+    if isinstance(metrics, TagMetrics):
+        return files
+    return files | {
         "confusion.csv": write_atomically(folder / "confusion.csv", confusion_csv(metrics)),
         "confusion.png": write_atomically(folder / "confusion.png", confusion_png(metrics, title=title)),
     }
 
 
-def metrics_table(metrics: Metrics, *, title: str = "") -> str:
+def metrics_table(metrics: Metrics | TagMetrics, *, title: str = "") -> str:
     """Lays out the metrics in columns of fixed width, the classes from the worst F1 to the best.
 
     The interval of the accuracy is Wilson's at 95 %. Rates of classes without a clip are shown as "-"; they come
     last.
     """
-    low, high = wilson_interval(sum(row[i] for i, row in enumerate(metrics.confusion)), metrics.num_clips)
     lines = [title, ""] if title else []
-    lines += [
-        f"recordings              {metrics.num_clips:>7}",
-        f"accuracy                {metrics.accuracy:>7.1%}  (95 % interval {low:.1%} to {high:.1%})",
-        f"balanced accuracy       {metrics.balanced_accuracy:>7.1%}",
-        f"macro F1                {metrics.macro_f1:>7.1%}",
-        f"mean average precision  {metrics.mean_average_precision:>7.1%}",
-        "",
-    ]
+    lines.append(f"recordings              {metrics.num_clips:>7}")
+    if isinstance(metrics, TagMetrics):
+        lines += [
+            f"mean average precision  {metrics.mean_average_precision:>7.1%}",
+            f"lwlrap                  {metrics.lwlrap:>7.1%}",
+            f"macro F1                {metrics.macro_f1:>7.1%}",
+            f"micro F1                {metrics.micro_f1:>7.1%}",
+            "",
+        ]
+    else:
+        low, high = wilson_interval(sum(row[i] for i, row in enumerate(metrics.confusion)), metrics.num_clips)
+        lines += [
+            f"accuracy                {metrics.accuracy:>7.1%}  (95 % interval {low:.1%} to {high:.1%})",
+            f"balanced accuracy       {metrics.balanced_accuracy:>7.1%}",
+            f"macro F1                {metrics.macro_f1:>7.1%}",
+            f"mean average precision  {metrics.mean_average_precision:>7.1%}",
+            "",
+        ]
     names = {row["label"]: _shorten(row["label"]) for row in metrics.per_class}
     width = max(len("class"), *(_width(name) for name in names.values()))
     columns = {"precision": 9, "recall": 7, "f1": 7, "average_precision": 7, "support": 10}

@@ -246,8 +246,14 @@ def measure_run(
       progress: show bars.
 
     Raises:
-      TfaudioError: if the data cannot be read or have changed, or no other clips are there to babble.
+      TfaudioError: if the data cannot be read or have changed, no other clips are there to babble, or recordings have
+        several classes.
     """
+    if bundle.config.multi_label:
+        raise TfaudioError(
+            f"{bundle.path} gives recordings several classes, and what is told here is accuracy, which such a run does "
+            "not have; degrade recordings by `augment` settings or by hand, list them in a manifest, and evaluate."
+        )
     data, indices = read_part(bundle, "test", progress=progress)
     if not len(indices):
         raise TfaudioError("None of the test recordings can be used; mend them, or change the split.")

@@ -53,7 +53,7 @@ def export_run(
     output_dir: str | os.PathLike[str],
     calibration: Waveforms,
     test_waveforms: Iterable[Waveforms] | None = None,
-    test_targets: Iterable[int] | None = None,
+    test_targets: Iterable[Any] | None = None,
     test_texts: Sequence[str] | None = None,
     gate: GateConfig | None = None,
     overwrite: bool = False,
@@ -78,7 +78,7 @@ def export_run(
         test recordings among them would flatter its result.
       test_waveforms: windows float32 [num_samples] to compare the artifacts on; None takes the calibration clips,
         and the report says so.
-      test_targets: class index of each test window, or None if unknown.
+      test_targets: class index of each test window, of a tagger 0 or 1 for each class, or None if unknown.
       test_texts: of each test window, for a run that takes text; None: there are none.
       gate: thresholds.
       overwrite: replace an earlier export.
@@ -123,6 +123,7 @@ def export_run(
             # Recordings taken whole are of unequal length.
             batch_size=1 if num_samples is None else BATCH_SIZE,
             texts=test_texts if tested and bundle.tokenizer is not None else None,
+            thresholds=None if about.tag_thresholds is None else list(about.tag_thresholds.values()),
         )
         say("measuring time and memory")
         reports = tuple(
@@ -140,6 +141,7 @@ def export_run(
             calibration_clips=len(calibration),
             calibration_names=tuple(calibration_names),
             details=_details(bundle, clip, num_samples, dataset_fingerprint),
+            metric="average_precision" if bundle.config.multi_label else "accuracy",
         )
         vectors = _golden_vectors(bundle, num_samples, [c for c in candidates if c.name in report.paths])
         say(f"writing {output_dir}")
@@ -188,7 +190,7 @@ def _metadata(
         clip=clip,
         model=config.model.name,
         variant="",
-        score_activation="softmax",
+        score_activation=config.model.score_activation,
         tfaudio_version=tfaudio.__version__,
         dataset=config.data.dataset,
         dataset_fingerprint=fingerprint,

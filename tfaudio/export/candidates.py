@@ -178,7 +178,8 @@ class Maker:
 
     def _microcontroller(self) -> Candidate:
         content = self._converter.convert_bare()
-        classifier = microcontroller.BareClassifier(content, self._bundle.front_end(self._about.num_samples))
+        front_end = self._bundle.front_end(self._about.num_samples)
+        classifier = microcontroller.BareClassifier(content, front_end, self._about.score_activation)
         package = microcontroller.package(content, classifier, self._metadata(TFLM))
         folder = self._folder / microcontroller.FOLDER
         folder.mkdir()

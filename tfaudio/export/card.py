@@ -22,9 +22,11 @@ def _lines(report: ExportReport) -> Iterator[str]:
     yield f"# {about['model']}: {len(labels)} classes of sound"
     yield ""
     length = "recordings of any length" if clip["seconds"] is None else f"{clip['seconds']:g} s at a time"
+    tags = report.metric != "accuracy"
+    kind, scores = ("tagger", "each by itself") if tags else ("classifier", "the scores summing to one")
     yield (
-        f"An audio classifier: mono audio at {front_end['sample_rate']} Hz in, {length}; one score a class out, the "
-        "scores summing to one. Front end, labels and settings are inside each file."
+        f"An audio {kind}: mono audio at {front_end['sample_rate']} Hz in, {length}; one score a class out, {scores}. "
+        "Front end, labels and settings are inside each file."
     )
     if "text" in about:
         yield ""
@@ -54,16 +56,17 @@ def _lines(report: ExportReport) -> Iterator[str]:
     header, *rows = report.rows()
     yield from _table(header, rows)
     yield ""
+    figures = "Mean average precision (mAP) and agreement (tags in common with Keras, of all that either gives)"
     yield (
-        "Accuracy and agreement (the same best class as Keras) are of the clips above; ms is the median time of one "
-        "call where the files were made."
+        f"{figures if tags else 'Accuracy and agreement (the same best class as Keras)'} are of the clips above; ms is "
+        "the median time of one call where the files were made."
     )
     for found in report.formats:
         for remark in (*found.notes, *found.problems):
             yield f"- {found.name}: {remark.rstrip('.')}."
     if report.keras_class_accuracy is not None:
         yield ""
-        yield "## Accuracy by class"
+        yield f"## {'Average precision' if tags else 'Accuracy'} by class"
         yield ""
         written = [found for found in report.formats if found.passed and found.class_accuracy]
         yield from _table(

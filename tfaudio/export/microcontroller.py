@@ -58,17 +58,18 @@ _RESOLVER_PLAIN = frozenset(
 
 
 class BareClassifier:
-    """An int8 classifier run here as a target runs it: features quantised, logits brought back, softmax.
+    """An int8 classifier run here as a target runs it: features quantised, logits brought back, made scores.
 
     Args:
       content: TFLite file from int8 features [1, frames, bins] to int8 logits [1, classes].
       front_end: Keras model from waveform [batch, num_samples] to features.
+      activation: what makes scores of logits, as `ModelConfig.score_activation`.
     """
 
-    def __init__(self, content: bytes, front_end: keras.Model) -> None:
+    def __init__(self, content: bytes, front_end: keras.Model, activation: str = "softmax") -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._front_end = front_end
+        self._front_end, self._activation = front_end, activation
         self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
         self._interpreter.allocate_tensors()
         (self._input,) = self._interpreter.get_input_details()
@@ -95,6 +96,8 @@ class BareClassifier:
     def score(self, waveforms: Array) -> Array:
         """Returns scores float32 [batch, classes] of float32 [batch, num_samples]."""
         logits = self.logits(self.quantized_features(waveforms)).astype(np.float32) - self.output_zero
+        if self._activation == "sigmoid":
+            return np.asarray(1.0 / (1.0 + np.exp(-logits * np.float32(self.output_scale))), np.float32)
         exponentials = np.exp((logits - logits.max(axis=1, keepdims=True)) * np.float32(self.output_scale))
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
 
@@ -214,6 +217,7 @@ def _settings(
         "OUTPUT_SCALE": c_source.real(classifier.output_scale),
         "OUTPUT_ZERO_POINT": classifier.output_zero,
         "ARENA_BYTES": arena,
+        "SCORES_SIGMOID": int(metadata.score_activation == "sigmoid"),
         "FRONT_END_PORTED": int(ported),
     }
     declarations = ["extern const char* const tfaudio_labels[TFAUDIO_NUM_CLASSES];"]

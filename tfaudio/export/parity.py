@@ -6,13 +6,14 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from tfaudio.errors import TfaudioError
 from tfaudio.export.report import SAVED_MODEL, STREAMING, GateConfig
+from tfaudio.ranking import class_average_precisions, mean_average_precision
 
 Array = npt.NDArray[np.float32]
 # float32 [batch, num_samples] to scores float32 [batch, classes]; of what takes text with a list of texts beside them.
@@ -25,7 +26,7 @@ EXACT = (SAVED_MODEL, "float32", STREAMING)
 
 @dataclass(frozen=True)
 class Measurement:
-    """How one artifact compares with Keras; see FormatReport."""
+    """How one artifact compares with Keras; see FormatReport, of taggers too."""
 
     accuracy: float | None
     agreement: float
@@ -37,7 +38,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class GateResult:
-    """The gate's findings; `artifacts` by name."""
+    """The gate's findings; `artifacts` by name. Of taggers, accuracies are average precisions."""
 
     clips: int
     keras_accuracy: float | None
@@ -51,10 +52,11 @@ def run_gate(
     artifacts: Mapping[str, Score],
     *,
     waveforms: Iterable[Array],
-    targets: Iterable[int] | None,
+    targets: Iterable[Any] | None,
     gate: GateConfig,
     batch_size: int = BATCH_SIZE,
     texts: Sequence[str] | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> GateResult:
     """Compares artifacts with Keras on the same clips.
 
@@ -64,16 +66,17 @@ def run_gate(
         decisions.
       waveforms: windows, float32 [num_samples] each; an array [clips, num_samples] will do. They are read once and
         never all held in memory.
-      targets: class index of each window, or None if unknown.
+      targets: class index of each window, of taggers 0 or 1 for each class, or None if unknown.
       gate: the thresholds.
       batch_size: windows scored at a time; 1 takes windows of unequal length.
       texts: of each window, "" where there is none; None scores windows alone.
+      thresholds: of taggers, the score from which on each class is given; None of what gives one class.
 
     Raises:
       TfaudioError: if there are no clips, or not one target and text for each.
     """
-    labelled = targets is not None
-    expected: list[int] = [int(t) for t in targets] if targets is not None else []
+    labelled, judge = targets is not None, _OneClass() if thresholds is None else _Tags(np.asarray(thresholds))
+    expected = list(targets) if targets is not None else []
     reference: list[Array] = []
     scores: dict[str, list[Array]] = {name: [] for name in artifacts}
     first: tuple[Any, ...] | None = None
@@ -94,38 +97,38 @@ def run_gate(
         raise TfaudioError(f"The export gate got {len(wanted)} clips but {len(expected)} targets.")
     truth = np.asarray(expected) if labelled else None
     result = GateResult(
-        len(wanted), _accuracy(wanted, truth), median_latency_ms(keras_score, *first), _class_accuracy(wanted, truth)
+        len(wanted),
+        judge.accuracy(wanted, truth) if truth is not None else None,
+        median_latency_ms(keras_score, *first),
+        judge.class_accuracy(wanted, truth) if truth is not None else None,
     )
     for name, score in artifacts.items():
         found = np.concatenate(scores[name])
         measurement = Measurement(
-            accuracy=_accuracy(found, truth),
-            agreement=float(np.mean(found.argmax(axis=1) == wanted.argmax(axis=1))),
+            accuracy=judge.accuracy(found, truth) if truth is not None else None,
+            agreement=judge.agreement(found, wanted),
             max_score_difference=float(np.abs(found - wanted).max()) if np.isfinite(found).all() else float("inf"),
             latency_ms=median_latency_ms(score, *first),
-            class_accuracy=_class_accuracy(found, truth),
+            class_accuracy=judge.class_accuracy(found, truth) if truth is not None else None,
         )
-        problems = tuple(_problems(name, measurement, result, gate))
+        problems = tuple(_problems(name, measurement, result, gate, judge))
         result.artifacts[name] = Measurement(**{**vars(measurement), "problems": problems})
     return result
 
 
-def _problems(name: str, found: Measurement, result: GateResult, gate: GateConfig) -> Iterator[str]:
+def _problems(name: str, found: Measurement, result: GateResult, gate: GateConfig, judge: _Judge) -> Iterator[str]:
     if not np.isfinite(found.max_score_difference):
         yield "it gives scores that are not finite."
         return
     if found.agreement < gate.min_agreement:
-        yield (
-            f"its best class is that of Keras on {found.agreement:.1%} of {result.clips} clips, below "
-            f"{gate.min_agreement:.1%}."
-        )
+        yield (f"{judge.agrees} {found.agreement:.1%} of {result.clips} clips, below {gate.min_agreement:.1%}.")
     if found.accuracy is not None and result.keras_accuracy is not None:
         drop = result.keras_accuracy - found.accuracy
         allowed = max(gate.max_accuracy_drop, 1.0 / result.clips)
         if drop > allowed + 1e-9:
             yield (
-                f"its accuracy {found.accuracy:.4f} is {drop:.4f} below that of Keras ({result.keras_accuracy:.4f}); "
-                f"{allowed:.4f} is allowed."
+                f"its {judge.metric} {found.accuracy:.4f} is {drop:.4f} below that of Keras "
+                f"({result.keras_accuracy:.4f}); {allowed:.4f} is allowed."
             )
     if name in EXACT and found.max_score_difference > gate.max_float_score_difference:
         yield (
@@ -134,16 +137,51 @@ def _problems(name: str, found: Measurement, result: GateResult, gate: GateConfi
         )
 
 
-def _accuracy(scores: Array, targets: npt.NDArray[np.int64] | None) -> float | None:
-    return None if targets is None else float(np.mean(scores.argmax(axis=1) == targets))
+class _Judge(Protocol):
+    """What scores are worth, and whether two decide alike. Targets are one a clip, as `run_gate` takes them."""
+
+    metric: str
+    agrees: str
+
+    def accuracy(self, scores: Array, targets: npt.NDArray[Any]) -> float: ...
+
+    def class_accuracy(self, scores: Array, targets: npt.NDArray[Any]) -> tuple[float | None, ...]: ...
+
+    def agreement(self, scores: Array, others: Array) -> float: ...
 
 
-def _class_accuracy(scores: Array, targets: npt.NDArray[np.int64] | None) -> tuple[float | None, ...] | None:
-    """Share of each class's clips that get its label; None for a class without clips."""
-    if targets is None:
-        return None
-    hits = scores.argmax(axis=1) == targets
-    return tuple(float(hits[targets == c].mean()) if (targets == c).any() else None for c in range(scores.shape[1]))
+class _OneClass:
+    metric, agrees = "accuracy", "its best class is that of Keras on"
+
+    def accuracy(self, scores: Array, targets: npt.NDArray[Any]) -> float:
+        return float(np.mean(scores.argmax(axis=1) == targets))
+
+    def class_accuracy(self, scores: Array, targets: npt.NDArray[Any]) -> tuple[float | None, ...]:
+        """Share of each class's clips that get its label; None for a class without clips."""
+        hits = scores.argmax(axis=1) == targets
+        return tuple(float(hits[targets == c].mean()) if (targets == c).any() else None for c in range(scores.shape[1]))
+
+    def agreement(self, scores: Array, others: Array) -> float:
+        return float(np.mean(scores.argmax(axis=1) == others.argmax(axis=1)))
+
+
+class _Tags:
+    metric, agrees = "mean average precision", "its tags and those of Keras have in common, on the average,"
+
+    def __init__(self, thresholds: npt.NDArray[np.float64]) -> None:
+        self._thresholds = thresholds
+
+    def accuracy(self, scores: Array, targets: npt.NDArray[Any]) -> float:
+        return mean_average_precision(targets, np.nan_to_num(scores))
+
+    def class_accuracy(self, scores: Array, targets: npt.NDArray[Any]) -> tuple[float | None, ...]:
+        return tuple(class_average_precisions(targets, np.nan_to_num(scores)))
+
+    def agreement(self, scores: Array, others: Array) -> float:
+        """Mean over the clips of how many tags both give of all that either gives; 1 where neither gives any."""
+        first, second = scores >= self._thresholds, others >= self._thresholds
+        both, either = (first & second).sum(axis=1), (first | second).sum(axis=1)
+        return float(np.mean(np.where(either > 0, both / np.maximum(either, 1), 1.0)))
 
 
 def batches(waveforms: Iterable[Array], size: int) -> Iterator[Array]:

@@ -59,8 +59,9 @@ class GateConfig(Config):
 
     Args:
       max_accuracy_drop: below Keras, as a share of the clips; one clip is always allowed, since on fewer than a
-        hundred clips one point is less than a clip. Needs targets.
-      min_agreement: share of clips with the same best class as Keras.
+        hundred clips one point is less than a clip. Needs targets. Of taggers: of the mean average precision.
+      min_agreement: share of clips with the same best class as Keras; of taggers the mean over the clips of the tags
+        in common with Keras, as a share of those that either gives.
       max_float_score_difference: largest difference of a score to Keras, for what computes in float32 (saved_model
         and float32).
       max_latency_ms: of one call with one window, on one thread; None sets no limit.
@@ -105,9 +106,10 @@ class FormatReport:
       path: inside the output folder, or None where the file was withheld.
       problems: why it was withheld; empty where it was not.
       notes: what else to know.
-      accuracy: share of clips whose best class is the target; None without targets.
+      accuracy: share of clips whose best class is the target, or what else the export's `metric` says; None without
+        targets.
       class_accuracy: likewise, of the clips of each class by its label; None for a class without clips.
-      agreement: share of clips whose best class is that of Keras.
+      agreement: share of clips whose best class is that of Keras; of taggers as `GateConfig.min_agreement`.
       max_score_difference: largest absolute difference of a score to Keras.
       latency_ms: median time of one call with one window, on one thread for TFLite; of "tflm" unknown, as its
         processor is.
@@ -154,6 +156,8 @@ class ExportReport:
       calibration_clips: number of training windows that told int8's ranges.
       calibration_names: of the recordings they came from.
       details: versions, model, front end, data set, for programs.
+      metric: what the accuracies here and in `formats` are: "accuracy" or, of taggers, "average_precision", where the
+        accuracy of all is the mean over the classes. JSON has them under that name.
     """
 
     output_dir: Path
@@ -167,6 +171,7 @@ class ExportReport:
     calibration_clips: int
     calibration_names: tuple[str, ...]
     details: dict[str, Any]
+    metric: str = "accuracy"
 
     @property
     def failed(self) -> list[FormatReport]:
@@ -190,23 +195,29 @@ class ExportReport:
                 "passed": not self.failed,
             },
             "keras": {
-                "accuracy": self.keras_accuracy,
-                "class_accuracy": self.keras_class_accuracy,
+                self._key("accuracy"): self.keras_accuracy,
+                self._key("class_accuracy"): self.keras_class_accuracy,
                 "latency_ms": self.keras_latency_ms,
             },
             "calibration": {"clips": self.calibration_clips, "names": list(self.calibration_names)},
             "formats": {
                 report.name: {
                     "written": report.passed,
-                    **{key: value for key, value in asdict(report).items() if key != "name"},
+                    **{self._key(key): value for key, value in asdict(report).items() if key != "name"},
                 }
                 for report in self.formats
             },
         }
 
+    def _key(self, name: str) -> str:
+        """The name under which JSON has an accuracy, if it is one."""
+        names = {"accuracy": "mean_average_precision", "class_accuracy": "class_average_precision"}
+        return name if self.metric == "accuracy" else names.get(name, name)
+
     def rows(self) -> list[tuple[str, ...]]:
         """Returns the table for people, its header first; cells that are not known are empty."""
-        header = ("format", "kB", "ms", "ms on 2", "memory kB", "accuracy", "agreement", "max difference", "file")
+        metric = "accuracy" if self.metric == "accuracy" else "mAP"
+        header = ("format", "kB", "ms", "ms on 2", "memory kB", metric, "agreement", "max difference", "file")
         keras = ("keras", "", number(self.keras_latency_ms, ".2f"), "", "", number(self.keras_accuracy), "", "", "")
         rows = [
             (

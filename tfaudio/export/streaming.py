@@ -131,7 +131,8 @@ class StreamingConverter:
             with native_messages_hidden():
                 body, notes = quantize.int8(body, self._calibration_inputs(body))
         content = self._joined(body, small=int8)
-        check_runs(content, self.settings, num_classes=len(self._bundle.labels))
+        activation = self._bundle.config.model.score_activation
+        check_runs(content, self.settings, num_classes=len(self._bundle.labels), activation=activation)
         return Conversion(content, notes)
 
     def _part(self, name: str) -> bytes:
@@ -192,7 +193,8 @@ class StreamingConverter:
         step = self._step(inputs[_VALID], pooled=pooled)
         frames, bins = self.timing.hop_frames, self._bundle.config.front_end.num_bins
         logits = step.run(tf.zeros([1, frames, bins]))  # these only stand in: what depends on them is cut off
-        return {OUTPUT: tf.nn.softmax(logits), NEXT_STATE: self._layout.pack(after)}
+        scores = tf.nn.sigmoid(logits) if self._bundle.config.multi_label else tf.nn.softmax(logits)
+        return {OUTPUT: scores, NEXT_STATE: self._layout.pack(after)}
 
     def _step(
         self, valid: tf.Tensor, states: Mapping[str, Any] | None = None, *, pooled: Mapping[str, Any] | None = None

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tfaudio.errors import TfaudioError
 from tfaudio.export.streaming_timing import Timing
-from tfaudio.export.tflite import INPUT, OUTPUT, refuse_foreign_operators
+from tfaudio.export.tflite import INPUT, OUTPUT, check_are_scores, refuse_foreign_operators
 from tfaudio.model_settings import StreamingSettings
 
 STATE, NEXT_STATE = "state", "next_state"
@@ -74,12 +74,12 @@ def hops(waveform: Array, hop_samples: int, count: int) -> Iterator[Array]:
     yield from filled[: count * hop_samples].reshape(count, 1, hop_samples)
 
 
-def check_runs(content: bytes, settings: StreamingSettings, *, num_classes: int) -> None:
+def check_runs(content: bytes, settings: StreamingSettings, *, num_classes: int, activation: str = "softmax") -> None:
     """Proves that a step model has the promised form and runs.
 
     Raises:
-      TfaudioError: if it holds operators that are not builtin, has other shapes, does not run, or gives scores that
-        do not sum to one.
+      TfaudioError: if it holds operators that are not builtin, has other shapes, does not run, or gives what its
+        activation cannot give.
     """
     refuse_foreign_operators(content)
     runner = Runner(content)
@@ -90,5 +90,4 @@ def check_runs(content: bytes, settings: StreamingSettings, *, num_classes: int)
         scores, state = made[OUTPUT], made[NEXT_STATE]
         if scores.shape != (1, num_classes) or state.shape != (1, settings.state_size):
             raise TfaudioError(f"The converted step model gives {scores.shape} and {state.shape}; report this.")
-        if not np.isfinite(scores).all() or abs(float(scores.sum()) - 1.0) > 0.02:
-            raise TfaudioError("The converted step model gives scores that are not finite or do not sum to one.")
+        check_are_scores(scores, activation, "step model")

@@ -1,4 +1,4 @@
-"""A trained run to TFLite: a float front end, a classifier in one of five precisions and the softmax, in one file.
+"""A trained run to TFLite: a float front end, a classifier in one of five precisions and its scores, in one file.
 
 The front end stays float in every variant: a waveform, a power spectrum and its logarithm span too many orders of
 magnitude for eight bits, and a fully quantised file loses a third of its accuracy without any error being raised.
@@ -21,6 +21,7 @@ from tfaudio.errors import TfaudioError
 from tfaudio.export import quantize
 from tfaudio.export.flatbuffer import halve_energy_matrices, join, join_by_name, operators
 from tfaudio.golden import FEATURES_TENSOR
+from tfaudio.models.classifier import scores_of
 from tfaudio.terminal import native_messages_hidden
 from tfaudio.text import Tokenizer
 
@@ -74,12 +75,13 @@ class TfliteConverter:
         """
         classifier, notes = self._classifier(variant)
         front_end = self._part("front_end" if variant == "float32" else "small_front_end")
-        parts = [front_end, classifier, self._part("softmax")]
+        parts = [front_end, classifier, self._part("scores")]
         if self._bundle.tokenizer is None:
             content = join(parts, input_name=INPUT, link_names=(FEATURES_TENSOR, "logits"), output_name=OUTPUT)
         else:
             content = join_by_name(parts, inputs=(INPUT, TOKENS), outputs=(OUTPUT,))
-        check_runs(content, num_samples=self._num_samples, num_classes=self._num_classes)
+        activation = self._bundle.config.model.score_activation
+        check_runs(content, num_samples=self._num_samples, num_classes=self._num_classes, activation=activation)
         return Conversion(content, notes)
 
     def convert_bare(self) -> bytes:
@@ -131,9 +133,9 @@ class TfliteConverter:
             return convert_folder(folder, "float32")
         if name == "small_front_end":
             return halve_energy_matrices(self._part("front_end"))
-        if name == "softmax":
+        if name == "scores":
             logits = keras.Input((self._num_classes,), name="logits")
-            model = keras.Model(logits, keras.layers.Softmax()(logits))
+            model = keras.Model(logits, scores_of(logits, self._bundle.config.model.score_activation))
             return convert_folder(export_static(model, self._folder / name), "float32")
         folder = self._folder / "classifier"
         if not folder.exists():
@@ -291,12 +293,12 @@ def refuse_foreign_operators(content: bytes) -> None:
         raise TfaudioError(f"The converted file needs operators that devices do not have: {', '.join(foreign)}.")
 
 
-def check_runs(content: bytes, *, num_samples: int, num_classes: int) -> None:
+def check_runs(content: bytes, *, num_samples: int, num_classes: int, activation: str = "softmax") -> None:
     """Proves that a file has the promised form and runs: some conversions succeed and only fail then.
 
     Raises:
-      TfaudioError: if it holds operators that are not builtin, has other shapes, does not run, or gives scores that
-        do not sum to one.
+      TfaudioError: if it holds operators that are not builtin, has other shapes, does not run, or gives what its
+        activation cannot give.
     """
     refuse_foreign_operators(content)
     model = TfliteModel(content)
@@ -306,6 +308,14 @@ def check_runs(content: bytes, *, num_samples: int, num_classes: int) -> None:
             f"{(1, num_samples)} and {(1, num_classes)}."
         )
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, num_samples)
-    scores = model.score(np.stack([np.zeros(num_samples), noise]).astype(np.float32))
-    if not np.isfinite(scores).all() or np.abs(scores.sum(axis=1) - 1.0).max() > 0.02:
-        raise TfaudioError("The converted file gives scores that are not finite or do not sum to one.")
+    check_are_scores(model.score(np.stack([np.zeros(num_samples), noise]).astype(np.float32)), activation, "file")
+
+
+def check_are_scores(scores: Scores, activation: str, what: str) -> None:
+    """Raises TfaudioError unless values [batch, classes] can come from an activation; `what` was converted."""
+    if activation == "softmax":
+        fit, rule = bool((np.abs(scores.sum(axis=1) - 1.0) <= 0.02).all()), "do not sum to one"
+    else:
+        fit, rule = bool(((scores >= 0.0) & (scores <= 1.0)).all()), "do not lie between 0 and 1"
+    if not fit:
+        raise TfaudioError(f"The converted {what} gives scores that are not finite or {rule}.")

@@ -20,6 +20,7 @@ from tfaudio.models.layers import (
     model_inputs,
     pool_frames,
     stride_mask,
+    to_logits,
 )
 from tfaudio.models.registry import MODELS
 from tfaudio.registry import unknown_name_message
@@ -60,7 +61,8 @@ def backbone(
       channels: 1 to 3 copies of the spectrogram; networks for images in colour have weights for 3.
       patch_frames: frames of a patch.
       image_size: [height, width] to resize patches to; None leaves them at [patch_frames, bins].
-      head: how patches become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
+      head: how patches become one: "mean_max", "mean", "max", "attention", "auto" or "class_attention"
+        (`layers.pool_frames`).
       dropout: share of channels dropped before the output.
 
     Returns:
@@ -86,9 +88,9 @@ def backbone(
     body.trainable = not frozen
     inputs, x, mask = model_inputs(input_shape, masked=masked)
     x = PatchBackbone(body, patch_frames, name="patches")(x, mask)  # [batch, patches, channels]
-    x = pool_frames(x, stride_mask(mask, patch_frames), head)
-    x = layers.Dropout(dropout)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    mask = stride_mask(mask, patch_frames)
+    x = pool_frames(x, mask, head)
+    logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
     return keras.Model(inputs, logits, name="backbone")
 
 

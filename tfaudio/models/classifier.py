@@ -6,6 +6,8 @@ part is the classifier's first layer, a model of its own, and `body` is the arch
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from tfaudio.config import RunConfig
@@ -113,9 +115,21 @@ def front_end_model(
     return keras.Model(waveform, features if learnt_part is None else learnt_part(features), name="features")
 
 
-def with_scores(classifier: keras.Model) -> keras.Model:
-    """Returns the model with scores (softmax of its logits) in place of logits, sharing its weights."""
-    scores = keras.layers.Softmax(dtype="float32", name="scores")(classifier.output)
+def scores_of(logits: Any, activation: str) -> Any:
+    """Makes scores of logits [batch, classes].
+
+    Args:
+      logits: of a Keras model that is being built.
+      activation: as `ModelConfig.score_activation`.
+    """
+    if activation == "softmax":
+        return keras.layers.Softmax(dtype="float32", name="scores")(logits)
+    return keras.layers.Activation(activation, dtype="float32", name="scores")(logits)
+
+
+def with_scores(classifier: keras.Model, activation: str) -> keras.Model:
+    """Returns the model with scores (by the given activation of its logits) in place of logits, sharing its weights."""
+    scores = scores_of(classifier.output, activation)
     return keras.Model(classifier.input, scores, name=f"{classifier.name}_scores")
 
 
@@ -125,7 +139,7 @@ def end_to_end(
     """Joins the front end to a classifier without a mask.
 
     Args:
-      config: its front end is used.
+      config: its front end and score activation are used.
       normalization: of the features.
       classifier: from features to logits, as `build_classifier(..., masked=False)` gives.
       num_samples: of every waveform; None takes any.
@@ -136,7 +150,7 @@ def end_to_end(
     """
     waveform = keras.Input((num_samples,), name="waveform")
     features = _features(waveform, config, normalization)
-    scored = with_scores(classifier)
+    scored = with_scores(classifier, config.model.score_activation)
     if not config.text.length:
         return keras.Model(waveform, scored(features), name="tfaudio")
     tokens = keras.Input((config.text.length,), dtype="int32", name="tokens")

@@ -16,6 +16,7 @@ from tfaudio.models.layers import (
     max_pool,
     model_inputs,
     pool_frames,
+    to_logits,
 )
 from tfaudio.models.registry import MODELS
 
@@ -40,7 +41,8 @@ def cnn(
       num_classes: size of the output.
       masked: also take a mask [batch, frames].
       filters: channels of each convolution.
-      head: how frames become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
+      head: how frames become one: "mean_max", "mean", "max", "attention", "auto" or "class_attention"
+        (`layers.pool_frames`).
       dropout: share of channels dropped before the output.
 
     Returns:
@@ -59,6 +61,5 @@ def cnn(
         x, mask = conv_unit(x, mask, filters=channels)
     x = ops.mean(x, axis=2)  # [batch, frames/2^n, filters]
     x = pool_frames(x, mask, head)
-    x = layers.Dropout(dropout)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
     return keras.Model(inputs, logits, name="cnn")

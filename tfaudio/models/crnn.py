@@ -18,6 +18,7 @@ from tfaudio.models.layers import (
     max_pool,
     model_inputs,
     pool_frames,
+    to_logits,
 )
 from tfaudio.models.registry import MODELS
 
@@ -61,7 +62,8 @@ def crnn(
       masked: also take a mask [batch, frames].
       filters: channels of each convolution; the first has stride 2, each other one comes after 2x2 max pooling.
       units: of the GRU, in each direction.
-      head: how frames become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
+      head: how frames become one: "mean_max", "mean", "max", "attention", "auto" or "class_attention"
+        (`layers.pool_frames`).
       dropout: share of channels dropped before the GRU and before the output.
 
     Returns:
@@ -83,6 +85,5 @@ def crnn(
     x = layers.Dropout(dropout)(x)
     x = layers.Bidirectional(FrameGRU(units, return_sequences=True), name="memory")(x, mask=mask)
     x = pool_frames(x, mask, head)
-    x = layers.Dropout(dropout)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
     return keras.Model(inputs, logits, name="crnn")

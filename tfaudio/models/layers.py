@@ -16,7 +16,8 @@ from keras import layers, ops
 from tfaudio.errors import TfaudioError
 
 Tensor = Any  # a Keras tensor of whichever backend
-HEADS = ("mean_max", "mean", "max", "attention", "auto")  # ways to make one vector of all frames
+# Ways from frames to logits; with all but the last, one vector of all frames comes between them.
+HEADS = ("mean_max", "mean", "max", "attention", "auto", "class_attention")
 _LARGEST_OPTION = 4096  # of channels, blocks or heads: beyond it, memory is what fails
 
 
@@ -171,7 +172,12 @@ def masked_max(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def pool_frames(x: Tensor, mask: Tensor | None, head: str) -> Tensor:
-    """Makes one vector of the frames of [batch, frames, channels]; `head` is one of HEADS."""
+    """Makes one vector of the frames of [batch, frames, channels], by one of HEADS; `frame_logits` takes it.
+
+    With "class_attention" the frames stay, as each class weighs them for itself.
+    """
+    if head == "class_attention":
+        return apply_mask(x, mask)
     if head == "attention":
         return AttentionPooling(name="attention_pooling")(apply_mask(x, mask), mask)[0]
     if head == "auto":
@@ -181,6 +187,16 @@ def pool_frames(x: Tensor, mask: Tensor | None, head: str) -> Tensor:
     if head == "max":
         return masked_max(x, mask)
     return masked_mean(x, mask) + masked_max(x, mask)
+
+
+def to_logits(x: Tensor, mask: Tensor | None, *, num_classes: int, dropout: float) -> Tensor:
+    """Makes logits [batch, num_classes] of what `pool_frames` gives; `dropout` is the share of channels dropped."""
+    if len(x.shape) == 2:
+        x = layers.Dropout(dropout)(x)
+        return layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    x = layers.SpatialDropout1D(dropout)(x)
+    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)  # [batch, frames, num_classes]
+    return ClassAttention(dtype="float32", name="class_attention")(logits, x, mask)
 
 
 @keras.saving.register_keras_serializable(package="tfaudio")
@@ -235,6 +251,32 @@ class AttentionPooling(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units}
+
+
+@keras.saving.register_keras_serializable(package="tfaudio")
+class ClassAttention(layers.Layer):
+    """Mean over the frames of each class's logits, weighted for each class by itself; the weights sum to one.
+
+    A recording that holds a dog for a second and rain throughout is judged by that second for the one, and by all of it
+    for the other.
+
+    Call arguments: logits [batch, frames, classes]; x [batch, frames, channels], which the weights come from; audio:
+      the mask, boolean [batch, frames], or None.
+    Returns: [batch, classes].
+    Source: Q. Kong et al., Weakly Labelled AudioSet Tagging With Attention Neural Networks (2019),
+    https://arxiv.org/abs/1903.00765, decision-level attention; of logits rather than of scores, so that the same head
+    serves both kinds of scores.
+    """
+
+    def build(self, logits_shape: Any, x_shape: Any, audio_shape: Any = None) -> None:
+        self.importance = layers.Dense(logits_shape[-1], dtype=self.dtype_policy, name="importance")
+        self.importance.build(x_shape)
+
+    def call(self, logits: Tensor, x: Tensor, audio: Tensor | None = None) -> Tensor:  # Keras reserves the name "mask"
+        scores = self.importance(x)
+        if audio is not None:
+            scores = ops.where(ops.expand_dims(audio, -1), scores, ops.full_like(scores, -1e4))
+        return ops.sum(logits * ops.softmax(scores, axis=1), axis=1)
 
 
 @keras.saving.register_keras_serializable(package="tfaudio")

@@ -17,6 +17,7 @@ from tfaudio.models.layers import (
     pool_frames,
     scaled,
     stride_mask,
+    to_logits,
 )
 from tfaudio.models.registry import MODELS
 
@@ -48,7 +49,8 @@ def mobilenet_v1(
       num_classes: size of the output.
       masked: also take a mask [batch, frames].
       width: factor of all channels.
-      head: how frames become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
+      head: how frames become one: "mean_max", "mean", "max", "attention", "auto" or "class_attention"
+        (`layers.pool_frames`).
       dropout: share of channels dropped before the output.
 
     Returns:
@@ -68,6 +70,5 @@ def mobilenet_v1(
         mask = stride_mask(mask, stride)
         x, mask = conv_unit(normalized(x, mask), mask, filters=scaled(channels, width), kernel=1)
     x = pool_frames(ops.mean(x, axis=2), mask, head)
-    x = layers.Dropout(dropout)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
     return keras.Model(inputs, logits, name="mobilenet_v1")

@@ -18,6 +18,7 @@ from tfaudio.models.layers import (
     pool_frames,
     scaled,
     stride_mask,
+    to_logits,
 )
 from tfaudio.models.registry import MODELS
 
@@ -47,7 +48,8 @@ def mobilenet_v2(
       num_classes: size of the output.
       masked: also take a mask [batch, frames].
       width: factor of all channels; the last convolution keeps its 1280 below 1, as published.
-      head: how frames become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
+      head: how frames become one: "mean_max", "mean", "max", "attention", "auto" or "class_attention"
+        (`layers.pool_frames`).
       dropout: share of channels dropped before the output.
 
     Returns:
@@ -66,8 +68,7 @@ def mobilenet_v2(
             x, mask = _block(x, mask, expansion, scaled(channels, width), stride if index == 0 else 1)
     x, mask = conv_unit(x, mask, filters=scaled(1280, max(width, 1.0)), kernel=1, activation="relu6")
     x = pool_frames(ops.mean(x, axis=2), mask, head)
-    x = layers.Dropout(dropout)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
     return keras.Model(inputs, logits, name="mobilenet_v2")
 
 

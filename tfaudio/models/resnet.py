@@ -17,6 +17,7 @@ from tfaudio.models.layers import (
     model_inputs,
     pool_frames,
     scaled,
+    to_logits,
 )
 from tfaudio.models.registry import MODELS
 
@@ -42,7 +43,8 @@ def resnet(
       num_classes: size of the output.
       masked: also take a mask [batch, frames].
       width: factor of all channels.
-      head: how frames become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
+      head: how frames become one: "mean_max", "mean", "max", "attention", "auto" or "class_attention"
+        (`layers.pool_frames`).
       dropout: share of channels dropped before the output.
 
     Returns:
@@ -61,8 +63,7 @@ def resnet(
         x, mask = _block(x, mask, scaled(channels, width), stride)
         x, mask = _block(x, mask, scaled(channels, width), 1)
     x = pool_frames(ops.mean(x, axis=2), mask, head)
-    x = layers.Dropout(dropout)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
     return keras.Model(inputs, logits, name="resnet")
 
 

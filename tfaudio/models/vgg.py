@@ -17,6 +17,7 @@ from tfaudio.models.layers import (
     model_inputs,
     pool_frames,
     scaled,
+    to_logits,
 )
 from tfaudio.models.registry import MODELS
 
@@ -39,7 +40,8 @@ def cnn6(
       num_classes: size of the output.
       masked: also take a mask [batch, frames].
       width: factor of all channels and of the embedding.
-      head: how frames become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
+      head: how frames become one: "mean_max", "mean", "max", "attention", "auto" or "class_attention"
+        (`layers.pool_frames`).
       dropout: share dropped after each block.
       embedding_dropout: share dropped before and after the embedding.
 
@@ -152,6 +154,5 @@ def _panns(
     x = pool_frames(ops.mean(x, axis=2), mask, head)
     x = layers.Dropout(embedding_dropout)(x)
     x = layers.Dense(scaled(channels[-1], width), activation="relu", name="embedding")(x)
-    x = layers.Dropout(embedding_dropout)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    logits = to_logits(x, mask, num_classes=num_classes, dropout=embedding_dropout)
     return keras.Model(inputs, logits, name=name)

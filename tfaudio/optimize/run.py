@@ -141,6 +141,11 @@ def optimize_run(
 def _random_features(bundle: Bundle) -> npt.NDArray[np.float32]:
     """Standardised features as the classifier takes them, float32 [2, frames, bins]."""
     clip, front_end = bundle.config.clip, bundle.config.front_end
+    if bundle.config.multi_label:
+        raise TfaudioError(
+            f"The run {bundle.path} gives recordings several classes, and what optimises runs knows one each; export "
+            "it as it is, with --formats=int8."
+        )
     if clip.seconds is None:
         raise TfaudioError(
             f"The run {bundle.path} takes recordings whole (clip.seconds is null), and cannot be optimised; train one "

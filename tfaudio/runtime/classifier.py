@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import IO, Any, Literal, overload
 
 import numpy as np
@@ -16,6 +16,7 @@ from tfaudio.config import LARGEST_SAMPLE
 from tfaudio.errors import TfaudioError
 from tfaudio.interpreter import interpreter_module
 from tfaudio.labels import LabelMap
+from tfaudio.model_settings import tags_of
 from tfaudio.runtime.audio import read_windows
 from tfaudio.runtime.metadata import ModelMetadata, parse_metadata, read_model_file
 
@@ -34,6 +35,7 @@ class Prediction:
       scores: float32 [classes].
       labels: of the scores.
       unknown_below: the score below which the best label is not believed; None believes every one.
+      thresholds: of a tagger, the score from which on each class is given, by label; None of what gives one class.
     """
 
     start: float
@@ -41,6 +43,7 @@ class Prediction:
     scores: Array
     labels: LabelMap
     unknown_below: float | None = None
+    thresholds: Mapping[str, float] | None = None
 
     def top(self, k: int = 1) -> list[tuple[str, float]]:
         """Returns the k best labels with their scores, best first; all of them if there are fewer."""
@@ -49,10 +52,23 @@ class Prediction:
         best = np.argsort(-self.scores, kind="stable")[:k]
         return [(self.labels[int(i)], float(self.scores[i])) for i in best]
 
+    def tags(self) -> list[tuple[str, float]]:
+        """Returns the classes that reach their thresholds, with their scores, best first; of what gives one, that one.
+
+        A tagger may give none.
+        """
+        return self.top() if self.thresholds is None else tags_of(self.scores, self.labels, self.thresholds)
+
     def to_dict(self) -> dict[str, Any]:
-        """Returns start, end, label and score, rounded, ready for JSON; "unknown" too where the model can tell."""
+        """Returns start, end, label and score, rounded, ready for JSON.
+
+        Of a tagger its labels with their scores; "unknown" too where the model can tell.
+        """
+        times = {"start": round(self.start, 3), "end": round(self.end, 3)}
+        if self.thresholds is not None:
+            return {**times, "labels": {label: round(score, 6) for label, score in self.tags()}}
         label, score = self.top(1)[0]
-        found = {"start": round(self.start, 3), "end": round(self.end, 3), "label": label, "score": round(score, 6)}
+        found = {**times, "label": label, "score": round(score, 6)}
         return found if self.unknown_below is None else {**found, "unknown": self.unknown}
 
     @property
@@ -79,6 +95,7 @@ def classify_windows(
     sample_rate: int,
     batch_size: int = 1,
     unknown_below: float | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Iterator[Prediction]:
     """Scores windows as they come, so that a recording of any length takes bounded memory.
 
@@ -91,6 +108,7 @@ def classify_windows(
       sample_rate: Hz, of the windows.
       batch_size: windows scored at a time; they must then be of one length.
       unknown_below: as of `Prediction`.
+      thresholds: of a tagger, by label.
 
     Yields:
       One prediction a window.
@@ -109,7 +127,8 @@ def classify_windows(
                 "again with a lower learning rate (--learning_rate)."
             )
         for (start, window), row in zip(chunk, scores, strict=True):
-            yield Prediction(start, start + len(window) / sample_rate, row, labels, unknown_below)
+            end = start + len(window) / sample_rate
+            yield Prediction(start, end, row, labels, unknown_below, thresholds)
 
 
 def average(predictions: Iterable[Prediction]) -> Prediction:
@@ -119,18 +138,16 @@ def average(predictions: Iterable[Prediction]) -> Prediction:
       TfaudioError: if there are none.
     """
     total: npt.NDArray[np.float64] | None = None
-    count, start, end = 0, 0.0, 0.0
-    labels: LabelMap | None = None
-    unknown_below: float | None = None
+    count, end = 0, 0.0
+    first: Prediction | None = None
     for prediction in predictions:
-        if total is None or labels is None:
-            total, labels, start = np.zeros(len(prediction.scores)), prediction.labels, prediction.start
+        if total is None or first is None:
+            total, first = np.zeros(len(prediction.scores)), prediction
         total += prediction.scores
-        unknown_below = prediction.unknown_below
         count, end = count + 1, max(end, prediction.end)
-    if total is None or labels is None:
+    if total is None or first is None:
         raise TfaudioError("There is no window to average over.")
-    return Prediction(start, end, (total / count).astype(np.float32), labels, unknown_below)
+    return replace(first, end=end, scores=(total / count).astype(np.float32))
 
 
 class Classifier:
@@ -199,7 +216,7 @@ class Classifier:
           text: about the recording; None or "" is none.
 
         Returns:
-          float32 [classes], summing to one.
+          float32 [classes], summing to one; of a tagger each by itself.
 
         Raises:
           TfaudioError: if the waveform has another shape, holds integers, NaN or values far beyond full scale, or the
@@ -228,8 +245,9 @@ class Classifier:
                 "integers; divide it by 32768."
             )
         self._interpreter.set_tensor(self._input["index"], samples.astype(np.float32, copy=False)[np.newaxis])
-        for index in self._tokens:
-            self._interpreter.set_tensor(index, tokenizer.tokens([text]))
+        if tokenizer is not None:
+            for index in self._tokens:
+                self._interpreter.set_tensor(index, tokenizer.tokens([text]))
         self._interpreter.invoke()
         return np.asarray(self._interpreter.get_tensor(self._output["index"])[0], np.float32)
 
@@ -268,6 +286,7 @@ class Classifier:
             labels=self.labels,
             sample_rate=self.sample_rate,
             unknown_below=self.metadata.unknown_below,
+            thresholds=self.metadata.tag_thresholds,
         )
 
     def score_batch(self, waveforms: Array, text: str | None = None) -> Array:

@@ -32,6 +32,11 @@ def find_teachers(config: RunConfig, spec: DatasetSpec, split: Split) -> list[Pa
     Raises:
       TfaudioError: if a folder holds no run, none of this split, or one that hears otherwise.
     """
+    if config.training.teacher and config.multi_label:
+        raise TfaudioError(
+            "training.teacher (--teacher): recordings of several classes have no one score that a teacher could share "
+            "out among them; leave it out."
+        )
     own = {"fingerprint": fingerprint_of(config, spec), **split.names(spec)}
     found: list[Path] = []
     for name in config.training.teacher:

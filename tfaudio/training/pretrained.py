@@ -99,6 +99,8 @@ def find_pretrained(config: RunConfig, split: Split) -> Path | None:
     ]
     folder = (of_this or list(found))[0]
     before = found[folder]["config"]
+    # What the scores are made by comes after the layers whose weights are taken.
+    before = before.replace(model=before.model.replace(score_activation=config.model.score_activation))
     if (before.model, before.front_end) != (config.model, config.front_end):
         ours, theirs = config.to_dict(), before.to_dict()
         differing = [f"{s}.{k}" for s in ("model", "front_end") for k in ours[s] if ours[s][k] != theirs[s][k]]

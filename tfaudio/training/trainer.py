@@ -28,6 +28,7 @@ from tfaudio.models.classifier import build_classifier, takes_mask
 from tfaudio.training.averaging import averaged_classifier
 from tfaudio.training.checkpoint import RunKeeper
 from tfaudio.training.distillation import find_teachers, load_teachers, taught
+from tfaudio.training.loss import make_loss
 from tfaudio.training.optimizer import make_optimizer
 from tfaudio.training.pretrained import find_pretrained, load_pretrained
 from tfaudio.training.strategy import check_batch, make_strategy, precision_policy
@@ -65,18 +66,18 @@ def train(
       TfaudioError: if data, folder or settings do not allow it.
     """
     run_dir = Path(output_dir)
-    if resume:
-        _check_same_config(run_dir, config)
-    else:
+    if not resume:
         refuse_existing(run_dir, overwrite=overwrite)
     data = data or read_labelled_data(config, progress=progress)
+    config = config.for_labels(multi_label=data.spec.multi_label)
     if resume:
+        _check_same_config(run_dir, config)
         _check_same_data(run_dir, config, data.spec)
         if (run_dir / bundle.WEIGHTS).is_file():  # written last
             return bundle.load_bundle(run_dir)
     split = split_of(config, data.spec)
     labels, recordings = data.spec.labels, data.recordings
-    targets = data.targets(labels)
+    targets = data.targets(labels, multi_hot=config.multi_label)
     chosen = recordings.select(split.train)
     validation = recordings.select(split.validation)
     if config.training.shuffle_labels:
@@ -114,10 +115,8 @@ def train(
                 classifier = taught(classifier, load_teachers(teachers, labels), config.training)
             classifier.compile(
                 optimizer=make_optimizer(config.training, total_steps=steps * config.training.epochs),
-                loss=keras.losses.CategoricalCrossentropy(
-                    from_logits=True, label_smoothing=config.training.label_smoothing
-                ),
-                metrics=["accuracy"],
+                loss=make_loss(config),
+                metrics=[] if config.multi_label else ["accuracy"],
             )
         averaged = config.training.averaged_epochs
         average_from = config.training.epochs - averaged if averaged else None
@@ -201,24 +200,43 @@ class Progress(keras.callbacks.Callback):
 def class_weights(targets: np.ndarray, num_classes: int) -> np.ndarray:
     """Returns float32 [classes], inverse to each class's share and of mean 1 over the examples.
 
+    Args:
+      targets: int [examples], or 0 and 1 [examples, classes], where an example's weight is the mean over its classes.
+      num_classes: their number.
+
     >>> class_weights(np.array([0, 0, 0, 1]), 2)
     array([0.6666667, 2.       ], dtype=float32)
     """
-    counts = np.bincount(targets, minlength=num_classes)
-    present = np.count_nonzero(counts)
-    return (len(targets) / (present * np.maximum(counts, 1))).astype(np.float32)
+    counts = class_counts(targets, num_classes)
+    if targets.ndim == 1:
+        present = np.count_nonzero(counts)
+        return (len(targets) / (present * np.maximum(counts, 1))).astype(np.float32)
+    weights = 1.0 / np.maximum(counts, 1)
+    return (weights / np.mean(targets @ weights / targets.sum(axis=1))).astype(np.float32)
+
+
+def class_counts(targets: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns how many examples have each class, int64 [classes].
+
+    Args:
+      targets: int [examples], or 0 and 1 [examples, classes].
+      num_classes: their number.
+    """
+    if targets.ndim == 1:
+        return np.bincount(targets, minlength=num_classes)
+    return targets.sum(axis=0, dtype=np.float64).round().astype(np.int64)
 
 
 def shuffled_labels(targets: np.ndarray, parts: Sequence[np.ndarray], seed: int) -> np.ndarray:
     """Deals the labels of each part out anew among its recordings; how many have each label stays as it is.
 
     Args:
-      targets: int64 [clips].
+      targets: int64 [clips], or [clips, classes], of which whole rows are dealt.
       parts: indices of the clips of each.
       seed: the same one deals alike.
 
     Returns:
-      int64 [clips]; the labels outside of the parts are the true ones.
+      As `targets`; the labels outside of the parts are the true ones.
     """
     rng, shuffled = np.random.default_rng(seed), targets.copy()
     for part in parts:
@@ -269,7 +287,7 @@ def _report(log: Callable[[str], None], data: LabelledData, split: Split, target
     def usable(clips: tuple[Clip, ...]) -> int:
         return len(data.recordings.select(clips))
 
-    counts = np.bincount(targets, minlength=len(labels))
+    counts = class_counts(targets, len(labels))
     log(
         f"{data.spec.name}: {len(data.recordings.clips)} recordings of {len(labels)} classes; "
         f"{usable(split.train)} to train on, {usable(split.validation)} to validate, {usable(split.test)} to test "

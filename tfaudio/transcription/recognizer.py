@@ -139,7 +139,7 @@ def words_of_speakers(data: LabelledData) -> Words:
     """Sorts a data set's recordings by speaker: waveform and class of each.
 
     Raises:
-      TfaudioError: if it does not say who speaks, or does not fit into memory.
+      TfaudioError: if it does not say who speaks, has several labels a recording, or does not fit into memory.
     """
     spec, recordings = data.spec, data.recordings
     if recordings.samples is None:
@@ -151,6 +151,8 @@ def words_of_speakers(data: LabelledData) -> Words:
         raise TfaudioError(
             f"Data set '{spec.name}' does not say who speaks; name the speakers in a manifest's `group`."
         )
+    if spec.multi_label:
+        raise TfaudioError(f"Recordings of '{spec.name}' have several labels, and strings are of single words.")
     waveforms = np.split(recordings.samples.numpy(), np.cumsum(recordings.lengths)[:-1])
     words: Words = {}
     for clip, waveform in zip(recordings.clips, waveforms, strict=True):

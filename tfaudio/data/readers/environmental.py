@@ -1,4 +1,4 @@
-"""Environmental and urban sounds: ESC-10, ESC-50 and UrbanSound8K."""
+"""Environmental and urban sounds: ESC-10, ESC-50, UrbanSound8K and FSD50K."""
 
 from __future__ import annotations
 
@@ -75,3 +75,33 @@ def read_urbansound8k(root: Path) -> DatasetSpec:
         path = as_stored(audio / f"fold{row['fold']}" / row["slice_file_name"])
         clips.append(Clip(str(path), row["class"], fold=int(row["fold"]), group=recording))
     return usable_spec("urbansound8k", clips, [], root)
+
+
+# Of the official split, by the names of its column; the rows of eval.csv have none.
+_FSD50K_PARTS = {"train": "train", "val": "validation"}
+
+
+def read_fsd50k(root: Path) -> DatasetSpec:
+    """Reads FSD50K: `FSD50K.ground_truth/dev.csv` and `eval.csv`, `FSD50K.dev_audio` and `FSD50K.eval_audio`.
+
+    A clip has several classes: those that were heard, and those above them in the tree of sounds. The split is the
+    official one, in which nobody who uploaded clips is in two parts.
+
+    Raises:
+      TfaudioError: if a table is missing, a row has another form, or none of the recordings is there.
+    """
+    clips: list[Clip] = []
+    for part in ("dev", "eval"):
+        table = find_mark(root, [f"FSD50K.ground_truth/{part}.csv"])
+        for line, row in csv_rows(table, required=["fname", "labels"] + ["split"] * (part == "dev")):
+            labels = row["labels"].split(",")
+            split = _FSD50K_PARTS.get(row["split"]) if part == "dev" else "test"
+            if not row["fname"].isdigit() or not all(labels) or len(set(labels)) < len(labels) or split is None:
+                raise TfaudioError(
+                    f'{table}, line {line}: expected a number, labels such as "Bark,Dog" and, in dev.csv, a split '
+                    "of train or val; get the table again."
+                )
+            path = as_stored(root / f"FSD50K.{part}_audio" / f"{row['fname']}.wav")
+            label, *also = labels
+            clips.append(Clip(str(path), label, split=split, also=tuple(also)))
+    return usable_spec("fsd50k", clips, [], root)

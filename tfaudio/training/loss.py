@@ -1,0 +1,33 @@
+"""What training makes small: the cross-entropy of the targets, over all classes together or of each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfaudio.config import RunConfig
+
+
+def make_loss(config: RunConfig) -> keras.losses.Loss | Callable[[Any, Any], Any]:
+    """Returns the loss of a run, from targets and logits [batch, classes].
+
+    With softmax scores it is the cross-entropy of a distribution over the classes; with sigmoid scores the mean over
+    the classes of the binary cross-entropy of each. Label smoothing spreads a share of each target's sum evenly over
+    the classes in both, so that a class stays improbable where it is rare among many.
+
+    Args:
+      config: model.score_activation and training.label_smoothing are used.
+    """
+    share = config.training.label_smoothing
+    if not config.multi_label:
+        return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=share)
+
+    def binary_cross_entropy(targets: Any, logits: Any) -> Any:
+        targets = ops.cast(targets, logits.dtype)
+        smooth = (1.0 - share) * targets + share * ops.mean(targets, axis=-1, keepdims=True)
+        return keras.losses.binary_crossentropy(smooth, logits, from_logits=True)
+
+    return binary_cross_entropy
