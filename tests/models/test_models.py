@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfaudio.config import ModelConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.models import MODELS, build_model
+from tfaudio.models.layers import ClassAttention
 
 BINS, CLASSES = 40, 3
 # What makes the larger architectures small; one that is not named here is tried as it is.
@@ -38,12 +39,13 @@ def _variant(name: str, **options: Any) -> Any:
 
 
 ARCHITECTURES = [pytest.param(name, SMALL.get(name, {}), id=name) for name in MODELS]
-ARCHITECTURES += [_variant("cnn", head="auto")]
+ARCHITECTURES += [_variant("cnn", head=head) for head in ("auto", "class_attention")]
 # Made of the same layers as others, none of them the package's own, and slow to save for having many.
 LIKE_OTHERS = ("bc_resnet", "cnn10", "cnn14", "mobilenet_v1", "mobilenet_v2")
 # What differs from those in little, and is not tried in every way.
 VARIANTS = [_variant(name, causal=True) for name in ("ds_cnn", "bc_resnet")]
 VARIANTS += [_variant("cnn", head=head) for head in ("mean", "max", "attention")]
+VARIANTS += [_variant(name, head="class_attention") for name in ("backbone", "cnn6", "crnn")]
 VARIANTS += [_variant("crnn", head="mean_max"), _variant("kwt", summary="mean"), _variant("ast", patchout=0.5)]
 
 
@@ -147,6 +149,23 @@ def test_gradients_reach_every_weight(name, options):
             assert np.abs(gradient).max() > 0 or weight.path.endswith("key/bias"), weight.path
 
 
+def test_each_class_weighs_the_frames_for_itself():
+    rng = np.random.default_rng(0)
+    logits, importance = rng.normal(size=(2, 3, 7, 4))
+    mask = np.arange(7) < np.array([[7], [4], [1]])
+    found = ClassAttention()(logits, importance, mask).numpy()
+    for i, c in np.ndindex(3, 4):
+        weights = np.exp(importance[i, mask[i], c])
+        assert found[i, c] == pytest.approx(np.average(logits[i, mask[i], c], weights=weights), rel=1e-5)
+    whole = ClassAttention()(logits, importance).numpy()
+    np.testing.assert_allclose(whole[0], found[0], rtol=1e-5)
+    # A class that is sure of one frame is judged by it alone, while the others go on hearing the rest.
+    importance[0, 2, 1] = 50.0
+    sure = ClassAttention()(logits, importance).numpy()
+    assert sure[0, 1] == pytest.approx(logits[0, 2, 1], rel=1e-5)
+    np.testing.assert_allclose(np.delete(sure[0], 1), np.delete(whole[0], 1), rtol=1e-5)
+
+
 def test_a_model_learns():
     # Loud low bins or loud high bins: a few steps are enough.
     keras.utils.set_random_seed(0)
@@ -188,7 +207,11 @@ def test_options_reach_the_builder_and_typos_raise():
         ("ds_cnn", {"causal": "yes"}, "causal of 'ds_cnn' must be true or false, not 'yes'"),
         ("bc_resnet", {"causal": 1}, "causal of 'bc_resnet' must be true or false, not 1"),
         ("attention", {"width": 10**20}, "width of 'attention' must be a positive integer up to"),
-        ("cnn", {"head": "sum"}, "head of 'cnn' must be one of mean_max, mean, max, attention, auto, not 'sum'"),
+        (
+            "cnn",
+            {"head": "sum"},
+            "head of 'cnn' must be one of mean_max, mean, max, attention, auto, class_attention, not 'sum'",
+        ),
         ("cnn6", {"width": 0}, "width of 'cnn6' must be a number from 0.05 to 4, not 0"),
         ("cnn10", {"width": True}, "width of 'cnn10' must be a number from 0.05 to 4, not True"),
         ("cnn14", {"embedding_dropout": 1}, r"embedding_dropout of 'cnn14' must be a number in \[0, 1\), not 1"),

@@ -15,7 +15,7 @@ from keras import layers
 
 from tfaudio.config import ModelConfig
 from tfaudio.models.backbone import PatchBackbone
-from tfaudio.models.layers import AttentionPooling, AutoPooling
+from tfaudio.models.layers import AttentionPooling, AutoPooling, ClassAttention
 from tfaudio.models.registry import MODELS, build_model
 
 Shape = tuple[int, ...]
@@ -160,6 +160,10 @@ def _auto_pooling(layer: Any, given: Shape, made: Shape) -> int:
     return 2 * math.prod(given)
 
 
+def _class_attention(layer: Any, given: Shape, made: Shape) -> int:
+    return math.prod(given)
+
+
 _MACS: dict[type, Callable[[Any, Shape, Shape], int]] = {
     layers.Conv2D: _convolution,
     layers.DepthwiseConv2D: _depthwise,
@@ -170,4 +174,5 @@ _MACS: dict[type, Callable[[Any, Shape, Shape], int]] = {
     layers.Bidirectional: _bidirectional,
     AttentionPooling: _attention_pooling,
     AutoPooling: _auto_pooling,
+    ClassAttention: _class_attention,
 }
