@@ -283,7 +283,7 @@ def load_bundle(path: str | Path, *, calibrated: bool = True) -> Bundle:
       TfaudioError: if a part is missing, unreadable or does not fit the others; the message says what to do.
     """
     from tfaudio.features.normalization import Normalization
-    from tfaudio.models.classifier import body, build_classifier
+    from tfaudio.models.classifier import build_classifier, divide_logits
 
     path = Path(path)
     config = read_config(path)
@@ -312,8 +312,7 @@ def load_bundle(path: str | Path, *, calibrated: bool = True) -> Bundle:
     calibration = read_calibration(path) if calibrated else None
     if calibration is not None:
         # In the weights of the last layer, so that every export has it, and those that take the softmax themselves.
-        layer = body(classifier).get_layer("logits")
-        layer.set_weights([weight / calibration["temperature"] for weight in layer.get_weights()])
+        divide_logits(classifier, calibration["temperature"])
     return Bundle(path, config, labels, normalization, classifier, tokenizer)
 
 

@@ -142,6 +142,9 @@ _TRANSCRIPTION: dict[str, Any] = {
     "training.epochs": 60,
 }
 
+# Of bands that are made in the model, or are not standardised, which these would spoil.
+_NO_CHANGE_OF_BANDS: dict[str, Any] = {"augment.filter_augment.probability": 0.0, "augment.frequency_shift": 0}
+
 # What YAMNet's published weights were learnt with. Masks would be loud, as 0 is not the mean of these features.
 _YAMNET: dict[str, Any] = {
     "front_end.sample_rate": 16_000,
@@ -158,13 +161,14 @@ _YAMNET: dict[str, Any] = {
     "front_end.standardize": False,
     "augment.time_masks": 0,
     "augment.frequency_masks": 0,
+    **_NO_CHANGE_OF_BANDS,
 }
 
 _BY_MODEL: dict[str, dict[str, Any]] = {
     "dense": _LIBROSA_FEATURES,
     "ctc": _TRANSCRIPTION,
     "attention": {"training.learning_rate": 1e-3, "training.weight_decay": 0.05},
-    "waveform_cnn": {"front_end.feature": "waveform"},
+    "waveform_cnn": {"front_end.feature": "waveform", **_NO_CHANGE_OF_BANDS},
     "yamnet": _YAMNET,
     "audio_text": {"training.learning_rate": 1e-3, "training.weight_decay": 0.05, "text.length": 16},
 }

@@ -190,7 +190,7 @@ def test_unknown_recordings_have_their_lines() -> None:
         name: RunCalibration(1.0, {}, 0.5, 0.5, 9, drawn(60, 1.0, seed=seed), drawn(20, 1.0, seed=seed + 7))
         for seed, name in enumerate(("fold_1", "fold_2"))
     }
-    record = calibration_record(runs)
+    record = calibration_record(runs, LabelMap(("a", "b")))
     highest = np.concatenate([run.unknown.scores().max(axis=1) for run in runs.values() if run.unknown])
     assert record["unknown"]["num_clips"] == 20
     assert record["unknown"]["refused"] == pytest.approx((highest < 0.5).mean())

@@ -68,8 +68,8 @@ def test_one_model_of_all_members_has_the_mean_of_their_scores(runs, tmp_path):
     assert why_apart(members) is None
     config, classifier = joined(members)
     features = np.random.default_rng(0).normal(size=(3, 30, 32)).astype(np.float32)
-    scores = [with_scores(member.classifier)(features).numpy().astype(np.float64) for member in members]
-    np.testing.assert_allclose(with_scores(classifier)(features), np.mean(scores, axis=0), atol=1e-6)
+    scores = [with_scores(member.classifier, "softmax")(features).numpy().astype(np.float64) for member in members]
+    np.testing.assert_allclose(with_scores(classifier, "softmax")(features), np.mean(scores, axis=0), atol=1e-6)
     # One score of all but zero, as of a member that is sure, must not turn into a logarithm of nothing.
     assert np.isfinite(classifier(1e4 * features).numpy()).all()
     assert config.model.options["members"] == [

@@ -214,3 +214,9 @@ def test_an_image_network_is_counted_for_each_patch():
 def test_an_outline_refuses_what_the_model_does():
     with pytest.raises(TfaudioError, match="width of 'resnet' must be a number from"):
         _outline("resnet", width=0)
+
+
+def test_a_head_that_weighs_frames_by_class_is_counted_for_each_frame():
+    # 6 frames of 192 channels, from which each class has a logit and a weight.
+    mean, by_class = (count_macs(_outline("cnn", head=head)) for head in ("mean", "class_attention"))
+    assert by_class - mean == 6 * 2 * 192 * 10 + 6 * 10 - 192 * 10

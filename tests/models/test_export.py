@@ -112,3 +112,11 @@ def test_patches_for_an_image_network_convert(size, tmp_path):
     patches = PatchBackbone(body, 16)(features)
     model = keras.Model(features, keras.layers.Dense(3)(keras.ops.mean(patches, axis=1)))
     _converted(model, tmp_path / "backbone")
+
+
+def test_a_head_that_weighs_frames_by_class_converts(tmp_path):
+    keras.utils.set_random_seed(0)
+    content = _converted(build("cnn", {"filters": [8, 8], "head": "class_attention"}), tmp_path / "cnn")
+    found = sum(work.macs for work in work_of(parse(content)))
+    config = ModelConfig(name="cnn", options={"filters": [8, 8], "head": "class_attention"})
+    assert found == pytest.approx(count_macs(outline(config, input_shape=(FRAMES, BINS), num_classes=3)), rel=0.02)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfaudio.config import ModelConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.models import MODELS, build_model
+from tfaudio.models.layers import ClassAttention
 from tfaudio.models.registry import takes_text
 
 BINS, CLASSES = 40, 3
@@ -46,7 +47,7 @@ def _variant(name: str, **options: Any) -> Any:
 
 # What takes text too is tried in test_audio_text.py.
 ARCHITECTURES = [pytest.param(name, SMALL.get(name, {}), id=name) for name in MODELS if not takes_text(name)]
-ARCHITECTURES += [_variant("cnn", head="auto")]
+ARCHITECTURES += [_variant("cnn", head=head) for head in ("auto", "class_attention")]
 # Made of the same layers as others, none of them the package's own, and slow to save for having many.
 LIKE_OTHERS = (
     *("bc_resnet", "cnn10", "cnn14", "efficientnet", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "waveform_cnn"),
@@ -56,6 +57,7 @@ LIKE_OTHERS = (
 VARIANTS = [_variant(name, causal=True) for name in ("ds_cnn", "bc_resnet")]
 VARIANTS += [_variant("cnn", head=head) for head in ("mean", "max", "attention")]
 VARIANTS += [_variant("mobilenet_v3", size="large", stem_stride=2), _variant("mha_rnn", stride=1)]
+VARIANTS += [_variant(name, head="class_attention") for name in ("backbone", "cnn6", "crnn")]
 VARIANTS += [_variant("crnn", head="mean_max"), _variant("kwt", summary="mean"), _variant("ast", patchout=0.5)]
 
 
@@ -159,6 +161,23 @@ def test_gradients_reach_every_weight(name, options):
             assert np.abs(gradient).max() > 0 or weight.path.endswith("key/bias"), weight.path
 
 
+def test_each_class_weighs_the_frames_for_itself():
+    rng = np.random.default_rng(0)
+    logits, importance = rng.normal(size=(2, 3, 7, 4))
+    mask = np.arange(7) < np.array([[7], [4], [1]])
+    found = ClassAttention()(logits, importance, mask).numpy()
+    for i, c in np.ndindex(3, 4):
+        weights = np.exp(importance[i, mask[i], c])
+        assert found[i, c] == pytest.approx(np.average(logits[i, mask[i], c], weights=weights), rel=1e-5)
+    whole = ClassAttention()(logits, importance).numpy()
+    np.testing.assert_allclose(whole[0], found[0], rtol=1e-5)
+    # A class that is sure of one frame is judged by it alone, while the others go on hearing the rest.
+    importance[0, 2, 1] = 50.0
+    sure = ClassAttention()(logits, importance).numpy()
+    assert sure[0, 1] == pytest.approx(logits[0, 2, 1], rel=1e-5)
+    np.testing.assert_allclose(np.delete(sure[0], 1), np.delete(whole[0], 1), rtol=1e-5)
+
+
 def test_a_model_learns():
     # Loud low bins or loud high bins: a few steps are enough.
     keras.utils.set_random_seed(0)
@@ -203,7 +222,11 @@ def test_options_reach_the_builder_and_typos_raise():
         ("ensemble", {"members": "cnn"}, r'members of \'ensemble\' must be a list such as \[{"name": "cnn"}'),
         ("ensemble", {"members": []}, "members of 'ensemble' must be a list"),
         ("ensemble", {"members": [{"name": "cnn", "options": {"filters": 8}}]}, "filters of 'cnn' must be a list"),
-        ("cnn", {"head": "sum"}, "head of 'cnn' must be one of mean_max, mean, max, attention, auto, not 'sum'"),
+        (
+            "cnn",
+            {"head": "sum"},
+            "head of 'cnn' must be one of mean_max, mean, max, attention, auto, class_attention, not 'sum'",
+        ),
         ("cnn6", {"width": 0}, "width of 'cnn6' must be a number from 0.05 to 4, not 0"),
         ("cnn10", {"width": True}, "width of 'cnn10' must be a number from 0.05 to 4, not True"),
         ("cnn14", {"embedding_dropout": 1}, r"embedding_dropout of 'cnn14' must be a number in \[0, 1\), not 1"),

@@ -16,7 +16,7 @@ from tfaudio.errors import TfaudioError
 from tfaudio.features.front_end import FrontEnd, without_silence
 from tfaudio.features.normalization import Normalization
 from tfaudio.models import learnt
-from tfaudio.models.layers import Tensor, model_inputs
+from tfaudio.models.layers import FRAME_LOGITS, Tensor, model_inputs
 from tfaudio.models.registry import build_model, takes_text
 
 
@@ -93,6 +93,14 @@ def body(classifier: keras.Model) -> keras.Model:
     if learnt_front_end(classifier) is None:
         return classifier
     return next(m for m in classifier.layers if isinstance(m, keras.Model) and m.name != learnt.NAME)
+
+
+def divide_logits(classifier: keras.Model, temperature: float) -> None:
+    """Divides what a classifier gives by a temperature, in the weights of the layer that it is linear in."""
+    inner = body(classifier)
+    names = {layer.name for layer in inner.layers}
+    layer = inner.get_layer(FRAME_LOGITS if FRAME_LOGITS in names else "logits")
+    layer.set_weights([weight / temperature for weight in layer.get_weights()])
 
 
 def front_end_model(

@@ -15,7 +15,7 @@ from keras import layers
 
 from tfaudio.config import ModelConfig
 from tfaudio.models.backbone import PatchBackbone
-from tfaudio.models.layers import AttentionPooling, AutoPooling
+from tfaudio.models.layers import AttentionPooling, AutoPooling, ClassAttention
 from tfaudio.models.mha_rnn import MiddleAttention
 from tfaudio.models.registry import MODELS, build_model
 
@@ -167,6 +167,10 @@ def _auto_pooling(layer: Any, given: Shape, made: Shape) -> int:
     return 2 * math.prod(given)
 
 
+def _class_attention(layer: Any, given: Shape, made: Shape) -> int:
+    return math.prod(given)
+
+
 _MACS: dict[type, Callable[[Any, Shape, Shape], int]] = {
     layers.Conv2D: _convolution,
     layers.DepthwiseConv2D: _depthwise,
@@ -178,4 +182,5 @@ _MACS: dict[type, Callable[[Any, Shape, Shape], int]] = {
     AttentionPooling: _attention_pooling,
     AutoPooling: _auto_pooling,
     MiddleAttention: _middle_attention,
+    ClassAttention: _class_attention,
 }

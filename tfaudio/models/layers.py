@@ -18,6 +18,7 @@ from tfaudio.errors import TfaudioError
 Tensor = Any  # a Keras tensor of whichever backend
 # Ways from frames to logits; with all but the last, one vector of all frames comes between them.
 HEADS = ("mean_max", "mean", "max", "attention", "auto", "class_attention")
+FRAME_LOGITS = "frame_logits"  # the layer whose logits "class_attention" takes the mean of
 _LARGEST_OPTION = 4096  # of channels, blocks or heads: beyond it, memory is what fails
 
 
@@ -195,8 +196,9 @@ def to_logits(x: Tensor, mask: Tensor | None, *, num_classes: int, dropout: floa
         x = layers.Dropout(dropout)(x)
         return layers.Dense(num_classes, dtype="float32", name="logits")(x)
     x = layers.SpatialDropout1D(dropout)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)  # [batch, frames, num_classes]
-    return ClassAttention(dtype="float32", name="class_attention")(logits, x, mask)
+    logits = layers.Dense(num_classes, dtype="float32", name=FRAME_LOGITS)(x)  # [batch, frames, num_classes]
+    importance = layers.Dense(num_classes, use_bias=False, dtype="float32", name="importance")(x)  # likewise
+    return ClassAttention(dtype="float32", name="logits")(logits, importance, mask)
 
 
 @keras.saving.register_keras_serializable(package="tfaudio")
@@ -260,23 +262,18 @@ class ClassAttention(layers.Layer):
     A recording that holds a dog for a second and rain throughout is judged by that second for the one, and by all of it
     for the other.
 
-    Call arguments: logits [batch, frames, classes]; x [batch, frames, channels], which the weights come from; audio:
-      the mask, boolean [batch, frames], or None.
+    Call arguments: logits [batch, frames, classes]; importance likewise, a softmax of which over the frames gives the
+      weights; audio: the mask, boolean [batch, frames], or None.
     Returns: [batch, classes].
     Source: Q. Kong et al., Weakly Labelled AudioSet Tagging With Attention Neural Networks (2019),
     https://arxiv.org/abs/1903.00765, decision-level attention; of logits rather than of scores, so that the same head
     serves both kinds of scores.
     """
 
-    def build(self, logits_shape: Any, x_shape: Any, audio_shape: Any = None) -> None:
-        self.importance = layers.Dense(logits_shape[-1], dtype=self.dtype_policy, name="importance")
-        self.importance.build(x_shape)
-
-    def call(self, logits: Tensor, x: Tensor, audio: Tensor | None = None) -> Tensor:  # Keras reserves the name "mask"
-        scores = self.importance(x)
+    def call(self, logits: Tensor, importance: Tensor, audio: Tensor | None = None) -> Tensor:  # "mask" is Keras' own
         if audio is not None:
-            scores = ops.where(ops.expand_dims(audio, -1), scores, ops.full_like(scores, -1e4))
-        return ops.sum(logits * ops.softmax(scores, axis=1), axis=1)
+            importance = ops.where(ops.expand_dims(audio, -1), importance, ops.full_like(importance, -1e4))
+        return ops.sum(logits * ops.softmax(importance, axis=1), axis=1)
 
 
 @keras.saving.register_keras_serializable(package="tfaudio")

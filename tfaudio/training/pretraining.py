@@ -105,6 +105,11 @@ def pretrain(
         raise TfaudioError("Views are of one length, so clip.seconds may not be null; set --clip_seconds.")
     if config.text.length:
         raise TfaudioError("Views are of sounds alone, so text.length must be 0; choose a model that takes no text.")
+    if config.model.options.get("head") == "class_attention":
+        raise TfaudioError(
+            "model.options.head 'class_attention' makes no vector of a view that could be compared with another; "
+            "choose another head."
+        )
     strategy = check_settings(config, NUM_OUTPUTS)
     recordings = read_recordings(
         clips, sample_rate=config.front_end.sample_rate, config=config.data, skipped=skipped, progress=progress
