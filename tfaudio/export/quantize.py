@@ -29,8 +29,8 @@ _FLOAT_IN_TRANSFORMERS = (
 )
 # A standard deviation over time is a small difference of squares, of which eight bits leave little.
 _FLOAT_IN_STATISTICS = ("ADD", "CONCATENATION", "MEAN", "MUL", "SQRT", "SQUARED_DIFFERENCE", "SUB")
-# The quantiser knows no 16-bit form of the first; those of the others it writes, but no kernel runs them.
-_NOT_IN_16_BITS = ("EXP", "GELU", "LOG", "NEG", "RSQRT", "SQRT", "SQUARED_DIFFERENCE")
+# The quantiser knows no 16-bit form of some; those of the others it writes, but no kernel runs them.
+_NOT_IN_16_BITS = ("EXP", "GELU", "HARD_SWISH", "LOG", "NEG", "RSQRT", "SQRT", "SQUARED_DIFFERENCE")
 
 # What most time goes into. In a deep network of small steps, eight bits between every two of them add up: with only
 # these in integers, the error of BC-ResNet falls by 9 dB, and it is smaller and quicker too.
