@@ -174,7 +174,7 @@ def write_saved_model(model: keras.Model, path: Path, metadata: ModelMetadata) -
         assets = [Path(folder) / name for name in texts]
         for file in assets:
             file.write_text(texts[file.name], "utf-8")
-        settings = {"clip": metadata.clip, "sample_rate": metadata.sample_rate, "labels": metadata.labels}
+        settings: dict[str, Any] = {"clip": metadata.clip, "sample_rate": metadata.sample_rate, "labels": metadata.labels}
         kind = Server if metadata.tokenizer is None else partial(TextServer, tokenizer=metadata.tokenizer)
         server = kind(model=model, assets=assets, **settings)
         signatures = {"serving_default": server.waveform, "waveform": server.waveform, "wav": server.wav}

@@ -216,8 +216,8 @@ class Classifier:
                 "integers; divide it by 32768."
             )
         self._interpreter.set_tensor(self._input["index"], samples.astype(np.float32, copy=False)[np.newaxis])
-        for index in self._tokens:
-            self._interpreter.set_tensor(index, tokenizer.tokens([text]))
+        if tokenizer is not None:
+            self._interpreter.set_tensor(self._tokens[0], tokenizer.tokens([text]))
         self._interpreter.invoke()
         return np.asarray(self._interpreter.get_tensor(self._output["index"])[0], np.float32)
 
