@@ -77,7 +77,7 @@ def test_the_keys_are_those_of_files_written_before() -> None:
     ("changes", "message"),
     [
         ({"format": None}, "without a format version"),
-        ({"format": 2}, "metadata format 2 and this tfaudio reads up to 1; upgrade tfaudio"),
+        ({"format": 3}, "metadata format 3 and this tfaudio reads up to 2; upgrade tfaudio"),
         ({"clip": None}, "without 'clip'; export it again"),
         ({"num_labels": 3}, "3 outputs but 2 labels"),
         ({"front_end": {"sample_rates": 1}}, "settings that do not hold together: .*sample_rates"),

@@ -141,7 +141,7 @@ def test_a_batch_of_one_mixes_with_itself():
     one = Examples(tf.constant(FEATURES[:1]), tf.constant(ONE_HOT[:1]), tf.constant(MASK[:1]))
     config = AugmentConfig().override({"same_class.probability": 1.0, "cutmix.probability": 1.0})
     mixed = mix_examples(one, config, FIVES, SIXES)
-    for before, after in zip(one, mixed, strict=True):
+    for before, after in zip(one[:3], mixed[:3], strict=True):  # there is no text
         np.testing.assert_allclose(tf.cast(after, tf.float32), tf.cast(before, tf.float32), atol=1e-6)
 
 

@@ -239,6 +239,9 @@ def test_the_commands_take_a_text_or_none(run, report, tmp_path, capsys):
             pytest.approx(expected.max(), abs=1e-3),
         )
     assert main(["predict", f"--model={run.path}", "--text=", str(tmp_path / "a.wav")]) == 0
+    capsys.readouterr()
+    assert main(["info", "--json", str(report.paths["float32"])]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == run.tokenizer.settings()
 
 
 def test_the_command_exports_with_the_texts_of_the_data_set(run, tmp_path, capsys):

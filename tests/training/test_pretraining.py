@@ -252,3 +252,9 @@ def test_each_fold_has_its_own_weights(config, data, tmp_path):
     assert load_bundle(run / "fold_2").config.training.initial_weights == str(out)
     assert main([*command[:2], "--folds=3", *command[3:4], f"--output_dir={tmp_path / 'three'}"]) == 1
     assert not (tmp_path / "three").exists()
+
+
+def test_a_head_that_makes_no_vector_of_a_view_is_refused(config, data, tmp_path):
+    other = config.override({"model.name": "cnn", "model.options": {"head": "class_attention"}})
+    with pytest.raises(TfaudioError, match="makes no vector of a view"):
+        pretrain(other, ContrastiveConfig(), data.recordings.clips, tmp_path / "out")

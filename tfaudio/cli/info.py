@@ -95,6 +95,8 @@ def _of_metadata(metadata: ModelMetadata) -> dict[str, Any]:
         facts["calibration"] = vars(metadata.calibration)
     if metadata.streaming is not None:
         facts["streaming"] = metadata.streaming.to_dict()
+    if metadata.tokenizer is not None:
+        facts["text"] = metadata.tokenizer.settings()
     return facts
 
 

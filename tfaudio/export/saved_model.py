@@ -135,14 +135,14 @@ class TextServer(Server):
         ]
     )
     def waveform(self, waveform: tf.Tensor, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        """As of `Server`, with a text each, string [batch] in UTF-8; "" where there is none."""
+        """As of `Server`, with a text each, string [batch] in UTF-8, composed (NFC); "" where there is none."""
         return {"scores": self._score_waveforms(waveform, self.tokenizer(text))}
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, name="wav"), tf.TensorSpec([None], tf.string, name="text")]
     )
     def wav(self, wav: tf.Tensor, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        """As of `Server`, with a text each, string [batch] in UTF-8; "" where there is none."""
+        """As of `Server`, with a text each, string [batch] in UTF-8, composed (NFC); "" where there is none."""
         scores = tf.map_fn(
             lambda given: self._score_wav(*given),
             (wav, self.tokenizer(text)),

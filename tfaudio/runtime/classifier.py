@@ -246,8 +246,7 @@ class Classifier:
             )
         self._interpreter.set_tensor(self._input["index"], samples.astype(np.float32, copy=False)[np.newaxis])
         if tokenizer is not None:
-            for index in self._tokens:
-                self._interpreter.set_tensor(index, tokenizer.tokens([text]))
+            self._interpreter.set_tensor(self._tokens[0], tokenizer.tokens([text]))
         self._interpreter.invoke()
         return np.asarray(self._interpreter.get_tensor(self._output["index"])[0], np.float32)
 
