@@ -112,6 +112,7 @@ def test_the_loss_is_that_of_all_ways_to_say_the_words():
         (["--output_dir=new", "--test_speakers=zoe"], "zoe"),
         (["--output_dir=new", "--test_speakers=ann,bob,eve"], "none is left to train on"),
         (["--output_dir=new", "--test_speakers=ann", "--set=strings.longest=0"], "strings.longest"),
+        (["--output_dir=new", "--test_speakers=ann", "--set=training.swa_fraction=0.2"], "swa_fraction has no part"),
         (["--output_dir=new", "--test_speakers=ann", '--set=model.options={"with": 3}'], "with"),
     ],
 )

@@ -150,6 +150,15 @@ class TrainingConfig(Config):
         """How many epochs, the last ones, the weights are averaged over."""
         return max(1, round(self.swa_fraction * self.epochs)) if self.swa_fraction else 0
 
+    def check_plain(self, kind: str) -> None:
+        """Raises TfaudioError if something is set that only the training of a classifier heeds.
+
+        Args:
+          kind: of training that would pass over it, for people.
+        """
+        for name in ("swa_fraction", "teacher", "initial_weights"):
+            check(not getattr(self, name), f"training.{name} has no part in {kind}; leave it out.")
+
     def check(self) -> None:
         check_range("training.epochs", self.epochs, 1, _MOST_STEPS)
         check_range("training.batch_size", self.batch_size, 1, _MOST_EXAMPLES)

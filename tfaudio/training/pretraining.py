@@ -101,6 +101,7 @@ def pretrain(
     details = {"contrastive": settings.to_dict()}
     if not resume:
         refuse_existing(run_dir, overwrite=overwrite)
+    config.training.check_plain("pre-training")
     if config.clip.seconds is None:
         raise TfaudioError("Views are of one length, so clip.seconds may not be null; set --clip_seconds.")
     if config.text.length:

@@ -182,6 +182,7 @@ def train_recognizer(
     Raises:
       TfaudioError: if there is no such speaker, or none is left to train on.
     """
+    config.training.check_plain("the training of a recogniser")
     words = words_of_speakers(data)
     for speaker in test_speakers:
         if speaker not in words:
