@@ -24,7 +24,7 @@ def test_the_list_says_how_to_get_each(capsys: pytest.CaptureFixture[str]) -> No
         assert text.count(f"\n{name} ") + text.startswith(f"{name} ") == 1
         assert DATASETS[name].url in text
     assert "`tfaudio datasets fetch speech_commands_v2`" in text
-    assert "cannot be used: its clips have several labels" in text
+    assert "zip -s 0 FSD50K.dev_audio.zip" in text
     assert main(["datasets", "--json"]) == 0
     entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert entries["ravdess"]["fetched"]
@@ -119,3 +119,15 @@ def test_audit_writes_tells_and_fails_on_request_only(
     assert main([*arguments, "--overwrite", "--strict", "--json"]) == 1
     summary = json.loads(capsys.readouterr().out)
     assert summary["leaks"]["exact_duplicate"] == 1
+
+
+def test_a_set_of_several_labels_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.wav").write_bytes(b"not empty")
+    (tmp_path / "manifest.csv").write_text("path,labels\na.wav,dog;rain\nb.wav,cat\n")
+    flags = ["datasets", "--dataset=manifest", f"--data_dir={tmp_path}"]
+    assert main(flags) == 0
+    assert "several classes a recording: 1.50 on the average" in capsys.readouterr().out
+    assert main([*flags, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["multi_label"], summary["classes"]) == (True, {"cat": 1, "dog": 1, "rain": 1})

@@ -252,7 +252,7 @@ def measure_run(
     if bundle.config.multi_label:
         raise TfaudioError(
             f"{bundle.path} gives recordings several classes, and what is told here is accuracy, which such a run does "
-            "not have; degrade recordings by `augment` settings or by hand, list them in a manifest, and evaluate."
+            "not have; its figures on recordings as they are come from `tfaudio evaluate`."
         )
     data, indices = read_part(bundle, "test", progress=progress)
     if not len(indices):
