@@ -103,7 +103,8 @@ def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, prog
     if not len(indices):
         raise TfaudioError("None of the test recordings can be used; mend them, or change the split.")
     targets = data.targets(bundle.labels)[indices]
-    scores = score_clips(bundle, data.recordings, indices)
+    model = with_scores(bundle.classifier)  # one for all, or it would be compiled each time
+    scores = _mean_scores(model, bundle, data.recordings, indices)
     clips = tuple(data.recordings.clips[index] for index in indices)
     metrics = compute_metrics(targets, scores, bundle.labels)
     skipped = data.skipped_of(split_of(bundle.config, data.spec).test)
@@ -111,7 +112,7 @@ def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, prog
     if bundle.tokenizer is not None:
         by_inputs[INPUTS[0]] = metrics
         for inputs in INPUTS[1:]:
-            found = score_clips(bundle, data.recordings, indices, inputs=inputs)
+            found = _mean_scores(model, bundle, data.recordings, indices, inputs=inputs)
             by_inputs[inputs] = compute_metrics(targets, found, bundle.labels)
     return Evaluation(metrics, clips, targets, scores, skipped, by_inputs)
 
@@ -136,7 +137,18 @@ def score_clips(
     Returns:
       float32 [n, classes].
     """
-    outputs, positions = _predict(with_scores(bundle.classifier), bundle, recordings, indices, progress, inputs)
+    return _mean_scores(with_scores(bundle.classifier), bundle, recordings, indices, progress, inputs)
+
+
+def _mean_scores(
+    model: keras.Model,
+    bundle: Bundle,
+    recordings: Recordings,
+    indices: np.ndarray,
+    progress: str | None = None,
+    inputs: Inputs = "audio_and_text",
+) -> np.ndarray:
+    outputs, positions = _predict(model, bundle, recordings, indices, progress, inputs)
     total = np.zeros((len(indices), len(bundle.labels)), np.float64)
     np.add.at(total, positions, outputs)
     return (total / np.bincount(positions, minlength=len(indices))[:, None]).astype(np.float32)
