@@ -26,7 +26,7 @@ def fixed_model(monkeypatch: pytest.MonkeyPatch) -> None:
     model = models.OpenModel(
         LabelMap(("a", "b")), RATE, ClipConfig(seconds=0.5), lambda batch: np.tile([0.25, 0.75], (len(batch), 1)), 4
     )
-    monkeypatch.setattr(models, "open_model", lambda name, threads: model)
+    monkeypatch.setattr(models, "open_model", lambda name, threads, text: model)
 
 
 def write(path: Path) -> Path:

@@ -135,7 +135,8 @@ def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, prog
     if not len(indices):
         raise TfaudioError("None of the test recordings can be used; mend them, or change the split.")
     targets = data.targets(bundle.labels, multi_hot=bundle.config.multi_label)[indices]
-    scores = score_clips(bundle, data.recordings, indices)
+    model = with_scores(bundle.classifier, bundle.config.model.score_activation)  # one for all: each would be compiled
+    scores = _mean_scores(model, bundle, data.recordings, indices)
     clips = tuple(data.recordings.clips[index] for index in indices)
     metrics: Metrics | TagMetrics
     if bundle.config.multi_label:
@@ -148,7 +149,7 @@ def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, prog
     if bundle.tokenizer is not None and isinstance(metrics, Metrics):
         by_inputs[INPUTS[0]] = metrics
         for inputs in INPUTS[1:]:
-            found = score_clips(bundle, data.recordings, indices, inputs=inputs)
+            found = _mean_scores(model, bundle, data.recordings, indices, inputs=inputs)
             by_inputs[inputs] = compute_metrics(targets, found, bundle.labels)
     return Evaluation(metrics, clips, targets, scores, skipped, by_inputs)
 
@@ -174,6 +175,17 @@ def score_clips(
       float32 [n, classes].
     """
     model = with_scores(bundle.classifier, bundle.config.model.score_activation)
+    return _mean_scores(model, bundle, recordings, indices, progress, inputs)
+
+
+def _mean_scores(
+    model: keras.Model,
+    bundle: Bundle,
+    recordings: Recordings,
+    indices: np.ndarray,
+    progress: str | None = None,
+    inputs: Inputs = "audio_and_text",
+) -> np.ndarray:
     outputs, positions = _predict(model, bundle, recordings, indices, progress, inputs)
     total = np.zeros((len(indices), len(bundle.labels)), np.float64)
     np.add.at(total, positions, outputs)

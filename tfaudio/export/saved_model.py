@@ -174,13 +174,10 @@ def write_saved_model(model: keras.Model, path: Path, metadata: ModelMetadata) -
         assets = [Path(folder) / name for name in texts]
         for file in assets:
             file.write_text(texts[file.name], "utf-8")
-        settings: dict[str, Any] = {
-            "clip": metadata.clip,
-            "sample_rate": metadata.sample_rate,
-            "labels": metadata.labels,
-        }
         kind = Server if metadata.tokenizer is None else partial(TextServer, tokenizer=metadata.tokenizer)
-        server = kind(model=model, assets=assets, **settings)
+        server = kind(
+            model=model, clip=metadata.clip, sample_rate=metadata.sample_rate, labels=metadata.labels, assets=assets
+        )
         signatures = {"serving_default": server.waveform, "waveform": server.waveform, "wav": server.wav}
         tf.saved_model.save(server, str(path), signatures=signatures)
     foreign = sorted(name for name in operators(path) if not hasattr(tf.raw_ops, name))

@@ -152,7 +152,7 @@ class TfliteConverter:
             return convert_function(
                 lambda waveform: {FEATURES_TENSOR: front_end(waveform)}, [waveform], folder, front_end
             )
-        if name == "softmax":
+        if name == "scores":
             logits = tf.TensorSpec((1, self._num_classes), tf.float32, name="logits")
             return convert_function(lambda logits: {OUTPUT: tf.nn.softmax(logits)}, [logits], folder)
         body = self._bundle.body()
