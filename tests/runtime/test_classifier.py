@@ -252,11 +252,11 @@ def test_a_tagger_gives_all_that_reach_their_thresholds() -> None:
     labels = LabelMap(("a", "b", "c"))
     cuts = {"a": 0.5, "b": 0.2, "c": 0.9}
     scores = np.array([0.5, 0.7, 0.8], np.float32)
-    prediction = Prediction(0.0, 1.0, scores, labels, cuts)
+    prediction = Prediction(0.0, 1.0, scores, labels, thresholds=cuts)
     assert [label for label, _ in prediction.tags()] == ["b", "a"]
     assert prediction.to_dict() == {"start": 0.0, "end": 1.0, "labels": {"b": 0.7, "a": 0.5}}
     assert prediction.label == "c"  # the best one is still told
-    silent = Prediction(0.0, 1.0, np.zeros(3, np.float32), labels, cuts)
+    silent = Prediction(0.0, 1.0, np.zeros(3, np.float32), labels, thresholds=cuts)
     assert silent.tags() == []
     assert silent.to_dict()["labels"] == {}
     joined = average([prediction, silent])
