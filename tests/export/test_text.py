@@ -245,11 +245,11 @@ def test_the_commands_take_a_text_or_none(run, report, tmp_path, capsys):
 
 
 def test_the_command_exports_with_the_texts_of_the_data_set(run, tmp_path, capsys):
-    command = ["export", f"--run_dir={run.path}", f"--output_dir={tmp_path / 'out'}", "--formats=float32"]
-    assert main(command) == 0
+    assert main(["export", f"--run_dir={run.path}", f"--output_dir={tmp_path / 'out'}"]) == 0
     told = json.loads((tmp_path / "out" / "report.json").read_text())
     assert told["keras"]["accuracy"] > 0.9
     assert told["text"]["length"] == 6
+    assert set(told["formats"]) == {"saved_model", "float32", "float16", "dynamic_range"}  # all that it can be had as
     assert "float32" in capsys.readouterr().out
 
 

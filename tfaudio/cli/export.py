@@ -13,7 +13,7 @@ from absl import flags
 
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
 from tfaudio.errors import TfaudioError
-from tfaudio.export.report import ALL_FORMATS, FORMATS, GateConfig, check_formats
+from tfaudio.export.report import ALL_FORMATS, FORMATS, WITH_TEXT, GateConfig, check_formats
 from tfaudio.files import check_can_write, refuse_existing, write_json
 from tfaudio.model_settings import check_thresholds
 
@@ -94,8 +94,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.bundle import fold_folders, is_run_folder, read_config
 
     folds = [] if is_run_folder(run_dir) else fold_folders(run_dir)
-    for path in folds or [run_dir]:
-        read_config(path)
+    takes_text = any(read_config(path).text.length for path in folds or [run_dir])
+    if takes_text and not flag_values["formats"].present:
+        formats = tuple(name for name in formats if name in WITH_TEXT)
     refuse_existing(output_dir, overwrite=flag_values.overwrite)
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
