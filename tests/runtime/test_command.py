@@ -19,10 +19,10 @@ class Fixed:
     def __init__(self, path, num_threads=1):
         pass
 
-    def classify(self, file):
+    def windows(self, file, text=None):
         if file == "interrupt":
             raise KeyboardInterrupt
-        return classifier.Prediction(0.0, 1.0, np.array([0.25, 0.75], np.float32), LabelMap(("a", "b")))
+        yield classifier.Prediction(0.0, 1.0, np.array([0.25, 0.75], np.float32), LabelMap(("a", "b")))
 
 classifier.Classifier = Fixed
 runpy.run_module("tfaudio.runtime", run_name="__main__", alter_sys=True)
