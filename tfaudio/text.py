@@ -35,7 +35,10 @@ def words_of(text: str) -> list[str]:
     >>> words_of("Rose_bark, 2× (Größe: Ñ)")
     ['rose', 'bark', '2', 'größe', 'ñ']
     """
-    lowered = unicodedata.normalize("NFC", text).lower()
+    return _split(unicodedata.normalize("NFC", text).lower())
+
+
+def _split(lowered: str) -> list[str]:
     return "".join(sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in lowered).split()
 
 
@@ -117,7 +120,7 @@ class Tokenizer:
                 f"{' and '.join(_SPECIAL)}."
             )
         words = tuple(lines[2:])
-        if not words or len(set(words)) != len(words) or any(words_of(word) != [word] for word in words):
+        if not words or len(set(words)) != len(words) or any(_split(word) != [word] for word in words):
             raise TfaudioError("it holds no word, one twice, or a line that is not one word.")
         return cls(words, config.length, labels if config.mask_labels else None)
 

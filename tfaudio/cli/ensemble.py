@@ -57,9 +57,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     groups = group_members([Path(name) for name in arguments])
     if any(output_dir.resolve() in (run.resolve(), *run.resolve().parents) for group in groups for run in group.runs):
         raise UsageError(f"--output_dir={output_dir} holds runs that are averaged; name another folder.")
-    make_writable_folder(output_dir)
-    clear(output_dir)
-    results, scored = [], []
+    results, scored, found = [], [], []
     for group in groups:
         members = [load_bundle(run) for run in group.runs]
         if flag_values.data_dir:
@@ -68,9 +66,13 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         title = f"{members[0].config.data.dataset}, mean of {len(members)} runs, {group.fold}"
         print(metrics_table(evaluation.metrics, title=title), flush=True)
         run_dir = output_dir / group.folder if len(groups) > 1 else output_dir
-        _write_run(run_dir, members, evaluation, title)
+        found.append((run_dir, members, evaluation, title))
         results.append(FoldResult(group.fold, evaluation.correct))
         scored.append((evaluation, members[0]))
+    make_writable_folder(output_dir)
+    clear(output_dir)  # now that there is something to put in the place of what stood there
+    for written in found:
+        _write_run(*written)
     _write_predictions(output_dir / PREDICTIONS, scored)
     config = scored[0][1].config
     summary = summarize_folds(results)

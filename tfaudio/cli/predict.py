@@ -70,6 +70,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     model = open_model(flag_values.model, threads=flag_values.threads, text=flag_values.text)
     tells_unknown = model.unknown_below is not None
     top = 1 if flag_values.top is None and model.thresholds is None else flag_values.top
+    top = None if top is None else min(top, len(model.labels))  # as many columns as there will be cells
     writer = _WRITERS[flag_values.format](top, flag_values.per_window, max(map(len, files)), tells_unknown)
     # Asked of regular files alone: a pipe would be read to its end for its length, and then be empty.
     durations = [duration_seconds(name) if name != "-" and os.path.isfile(name) else None for name in files]

@@ -60,12 +60,15 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.bundle import RESULT
     from tfaudio.evaluation.protocol import versions
     from tfaudio.training.pretrained import PRETRAINING
-    from tfaudio.training.pretraining import ContrastiveConfig, pretrain
+    from tfaudio.training.pretraining import ContrastiveConfig, clear_pretraining, pretrain
 
     settings = ContrastiveConfig.from_dict({key.partition(".")[2]: value for key, value in views.items()})
     skipped: list[Skipped] = []
     found = {}
-    for folder, run_config, clips in _parts(config, flag_values, skipped):
+    parts = _parts(config, flag_values, skipped)
+    if not flag_values.resume:
+        clear_pretraining(output_dir)  # weights of other folds would be found beside the new ones
+    for folder, run_config, clips in parts:
         print(f"{folder or 'weights'}: {len(clips)} recordings", file=sys.stderr)
         history = pretrain(
             run_config,

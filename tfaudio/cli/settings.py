@@ -13,7 +13,7 @@ from tfaudio.bundle import FORMAT_VERSION, SHARED_CONFIG, fold_folders, is_run_f
 from tfaudio.cli import UsageError
 from tfaudio.config import RunConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.recipes import RECIPES, recipe
+from tfaudio.recipes import recipe
 
 # Flags with a name of their own, and the setting that each stands for. No flag has a default: settings have.
 _SETTINGS = {
@@ -152,8 +152,9 @@ def settings_from(flag_values: flags.FlagValues) -> RunConfig:
     chosen |= assignments(flag_values)
     stored = _of_stopped_run(flag_values)
     if stored is not None:
-        named = RECIPES[flag_values.recipe].settings if flag_values.recipe else {}
-        config = stored.override({**named, **chosen})
+        if flag_values.recipe:
+            chosen = {**recipe(stored.data.dataset, stored.model.name, name=flag_values.recipe), **chosen}
+        config = stored.override(chosen)
     else:
         default = RunConfig()
         dataset = str(chosen.get("data.dataset", default.data.dataset))

@@ -112,8 +112,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.data.labelled import read_labelled_data, split_of
     from tfaudio.training.distillation import find_teachers
     from tfaudio.training.pretrained import find_pretrained
-    from tfaudio.training.trainer import check_settings
+    from tfaudio.training.trainer import check_inputs_stay, check_settings
 
+    check_inputs_stay(output_dir, config)
     for run in next(iter(tried.values()), runs[:1]):
         check_settings(run.config, len(spec.labels))  # a mistake is found before hours of decoding
     for run in (*(runs[:1] if by_group else runs), *(run for of_fold in tried.values() for run in of_fold)):

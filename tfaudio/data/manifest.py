@@ -75,7 +75,7 @@ def _manifest_clip(source: Path, line: int, row: dict[str, str]) -> Clip:
     if not all(labels) or len(set(labels)) < len(labels):
         fail(
             f"labels '{row['labels']}' must be different names with a '{LABEL_SEPARATOR}' between them, which no name "
-            "may hold."
+            "may hold, and none at the end: one of them is empty, or named twice."
         )
     fold = row.get("fold") or None
     if fold is not None and not re.fullmatch(r"-?\d+(\.0+)?", fold):

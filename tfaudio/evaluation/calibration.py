@@ -159,6 +159,8 @@ def class_thresholds(scores: Array, targets: npt.NDArray[Any], labels: LabelMap)
         values = np.unique(own)
         least = 1 / len(labels) if targets.ndim == 1 else 0.0
         cuts = np.maximum((values[:-1] + values[1:]) / 2, least)[values[1:] > least]
+        if targets.ndim == 2:  # a tag may be everywhere
+            cuts = np.append(values[0] / 2, cuts)
         if not positive.any() or not len(cuts):
             continue
         taken = own[None, :] >= cuts[:, None]

@@ -19,6 +19,7 @@ from tfaudio.evaluation.evaluate import Evaluation, evaluate, read_part
 from tfaudio.evaluation.metrics import compute_metrics
 from tfaudio.evaluation.protocol import fold_of
 from tfaudio.models.classifier import body, build_classifier
+from tfaudio.models.registry import without_weights
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ def group_members(paths: Sequence[Path]) -> list[Members]:
             by_fold.setdefault(fold_of(read_config(folder)), []).append(folder)
     counts = {fold: len(runs) for fold, runs in by_fold.items()}
     for fold, count in counts.items():
+        if max(counts.values()) < 2:
+            raise TfaudioError(
+                f"{by_fold[fold][0]} alone is no ensemble; name a second run of the same test recordings."
+            )
         if count < 2 or count != max(counts.values()):
             raise TfaudioError(
                 f"An ensemble needs at least two runs of each test set, and as many of each, but '{fold}' has {count} "
@@ -70,13 +75,15 @@ def _folder_name(run: Path) -> str:
 
 def _check_belong_together(runs: Sequence[Path]) -> None:
     if len({run.resolve() for run in runs}) < len(runs):
-        raise TfaudioError(f"{runs[0].parent} is given twice; name each run once.")
+        raise TfaudioError(f"{runs[0]} is given twice; name each run once.")
     first, config = read_split(runs[0]), read_config(runs[0])
     if config.multi_label:
         raise TfaudioError(f"{runs[0]} gives several classes, and the mean of such runs is not to be had.")
     for run in runs:
         if read_config(run).training.shuffle_labels:
             raise TfaudioError(f"{run} is a control that learnt shuffled labels; leave it out.")
+        if read_config(run).training.initial_weights_saw_test:
+            raise TfaudioError(f"{run} started from weights that were found on its test recordings; leave it out.")
         if read_config(run).data.dataset != config.data.dataset or read_split(run) != first:
             raise TfaudioError(
                 f"{run} was trained or tested on other recordings than {runs[0]}, some of which it may know; average "
@@ -150,4 +157,4 @@ def joined(members: Sequence[Bundle]) -> tuple[RunConfig, keras.Model]:
 
 def _without_weights(config: ModelConfig) -> dict[str, Any]:
     """What a member is built of; the file that it once started from is not needed again."""
-    return {"name": config.name, "options": {k: v for k, v in config.options.items() if k != "weights"}}
+    return {"name": config.name, "options": without_weights(config.options)}

@@ -151,6 +151,11 @@ def export_run(
 
 def _exported_clip(bundle: Bundle, names: Sequence[str], clip_seconds: float | None) -> ClipConfig:
     clip = bundle.config.clip
+    if clip_seconds is not None and clip.seconds not in (None, clip_seconds):
+        raise TfaudioError(
+            f"clip_seconds (--clip_seconds) is {clip_seconds:g}, but this run learnt to hear {clip.seconds:g} s at a "
+            "time; leave it out, or train with that length."
+        )
     if clip_seconds is not None:
         return clip.replace(seconds=float(clip_seconds))
     if clip.seconds is None and any(name != SAVED_MODEL for name in names):

@@ -6,6 +6,7 @@ Loading it takes TensorFlow and nothing else, so TensorFlow Serving and a bare `
 from __future__ import annotations
 
 import tempfile
+import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -136,6 +137,7 @@ class TextServer(Server):
     )
     def waveform(self, waveform: tf.Tensor, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """As of `Server`, with a text each, string [batch] in UTF-8, composed (NFC); "" where there is none."""
+        _check_one_each(waveform, text)
         return {"scores": self._score_waveforms(waveform, self.tokenizer(text))}
 
     @tf.function(
@@ -143,12 +145,21 @@ class TextServer(Server):
     )
     def wav(self, wav: tf.Tensor, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """As of `Server`, with a text each, string [batch] in UTF-8, composed (NFC); "" where there is none."""
+        _check_one_each(wav, text)
         scores = tf.map_fn(
             lambda given: self._score_wav(*given),
             (wav, self.tokenizer(text)),
             fn_output_signature=tf.TensorSpec([len(self._labels)], tf.float32),
         )
         return self._with_labels(scores)
+
+
+def _check_one_each(sounds: tf.Tensor, text: tf.Tensor) -> None:
+    tf.debugging.assert_equal(
+        tf.shape(text)[0],
+        tf.shape(sounds)[0],
+        'Give one text for each sound, "" where there is none; the counts differ.',
+    )
 
 
 def _inputs(waveform: tf.Tensor, tokens: tf.Tensor | None) -> Any:
@@ -217,7 +228,8 @@ def load_score(path: Path) -> Score:
     takes_text = "text" in signature.structured_input_signature[1]
 
     def score(waveforms: Array, texts: Sequence[str] | None = None) -> Array:
-        beside = {"text": tf.constant(texts or [""] * len(waveforms))} if takes_text else {}
+        composed = [unicodedata.normalize("NFC", text) for text in texts or [""] * len(waveforms)]  # a graph cannot
+        beside = {"text": tf.constant(composed)} if takes_text else {}
         result: Array = signature(waveform=tf.constant(waveforms), **beside)["scores"].numpy()
         return result
 

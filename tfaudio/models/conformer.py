@@ -19,6 +19,7 @@ from tfaudio.models.layers import (
     model_inputs,
     normalized,
     pool_frames,
+    to_logits,
 )
 from tfaudio.models.registry import MODELS
 
@@ -53,7 +54,8 @@ def conformer(
       heads: attention heads.
       kernel: of the convolution over frames, of which one is 4 of the input's; odd.
       stem_filters: channels of the two first convolutions.
-      head: how frames become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
+      head: how frames become one: "mean_max", "mean", "max", "attention", "auto" or
+        "class_attention" (`layers.pool_frames`).
       dropout: of attention, of what each part of a block adds, and before the output.
 
     Returns:
@@ -82,8 +84,7 @@ def conformer(
         x = x + 0.5 * _feed_forward(x, dropout)
         x = layers.LayerNormalization(epsilon=1e-6)(x)
     x = pool_frames(x, mask, head)
-    x = layers.Dropout(dropout)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
     return keras.Model(inputs, logits, name="conformer")
 
 

@@ -21,6 +21,7 @@ from tfaudio.models.layers import (
     pool_frames,
     squeeze_excite,
     stride_mask,
+    to_logits,
 )
 from tfaudio.models.registry import MODELS
 
@@ -57,7 +58,8 @@ def efficientnet(
       width: factor of all channels, which are multiples of eight.
       depth: factor of the blocks of each stage.
       stem_stride: of the first convolution: 1, or 2 as published. The blocks have one of 16.
-      head: how frames become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
+      head: how frames become one: "mean_max", "mean", "max", "attention", "auto" or
+        "class_attention" (`layers.pool_frames`).
       dropout: share of channels dropped before the output.
 
     Returns:
@@ -79,8 +81,7 @@ def efficientnet(
             x, mask = _block(x, mask, expansion, in_eights(channels * width), kernel, stride if first else 1)
     x, mask = conv_unit(x, mask, filters=in_eights(1280 * width), kernel=1, activation="silu")
     x = pool_frames(ops.mean(x, axis=2), mask, head)
-    x = layers.Dropout(dropout)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
     return keras.Model(inputs, logits, name="efficientnet")
 
 

@@ -19,6 +19,7 @@ from tfaudio.models.layers import (
     pool_frames,
     squeeze_excite,
     stride_mask,
+    to_logits,
 )
 from tfaudio.models.registry import MODELS
 
@@ -67,7 +68,8 @@ def mobilenet_v3(
       size: "small" or "large".
       width: factor of all channels; those of the last layer stay below 1, as published.
       stem_stride: of the first convolution: 1, or 2 as published. The blocks have one of 16.
-      head: how frames become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
+      head: how frames become one: "mean_max", "mean", "max", "attention", "auto" or
+        "class_attention" (`layers.pool_frames`).
       dropout: share of channels dropped before the output.
 
     Returns:
@@ -89,8 +91,7 @@ def mobilenet_v3(
     x, mask = conv_unit(x, mask, filters=6 * x.shape[-1], kernel=1, activation="hard_silu")
     x = pool_frames(ops.mean(x, axis=2), mask, head)
     x = layers.Dense(in_eights(last * max(width, 1.0)), activation="hard_silu", name="embedding")(x)
-    x = layers.Dropout(dropout)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
     return keras.Model(inputs, logits, name="mobilenet_v3")
 
 

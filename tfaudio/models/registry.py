@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 
@@ -50,10 +51,18 @@ def build_model(
     for key in config.options:
         if key not in known:
             raise TfaudioError(unknown_name_message(f"option of model '{config.name}'", key, known))
-    options = {key: value for key, value in config.options.items() if read_weights or key != "weights"}
+    options = config.options if read_weights else without_weights(config.options)
     if text is not None and takes_text(config.name):
         options["text"] = text
     return builder(input_shape=input_shape, num_classes=num_classes, masked=masked, **options)
+
+
+def without_weights(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a model's options without the files that it starts from, those of an ensemble's members too."""
+    kept = {key: value for key, value in options.items() if key != "weights"}
+    if isinstance(members := kept.get("members"), (list, tuple)):
+        kept["members"] = [{**member, "options": without_weights(member.get("options", {}))} for member in members]
+    return kept
 
 
 def takes_text(name: str) -> bool:

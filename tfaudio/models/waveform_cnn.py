@@ -16,6 +16,7 @@ from tfaudio.models.layers import (
     model_inputs,
     pool_frames,
     scaled,
+    to_logits,
 )
 from tfaudio.models.registry import MODELS
 
@@ -48,7 +49,8 @@ def waveform_cnn(
       masked: also take a mask [batch, steps].
       bands: channels of the filter bank.
       width: factor of the channels behind it.
-      head: how steps become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
+      head: how steps become one: "mean_max", "mean", "max", "attention", "auto" or
+        "class_attention" (`layers.pool_frames`).
       dropout: share of channels dropped before the output.
 
     Returns:
@@ -80,6 +82,5 @@ def waveform_cnn(
             x, mask = conv_unit(x, mask, filters=scaled(channels, width))
         x, mask = max_pool(x, mask)
     x = pool_frames(ops.mean(x, axis=2), mask, head)
-    x = layers.Dropout(dropout)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
     return keras.Model(inputs, logits, name="waveform_cnn")

@@ -18,6 +18,7 @@ from tfaudio.models.layers import (
     model_inputs,
     pool_frames,
     stride_mask,
+    to_logits,
 )
 from tfaudio.models.mobilenet_v1 import BLOCKS
 from tfaudio.models.registry import MODELS
@@ -51,7 +52,8 @@ def yamnet(
       weights: path of `yamnet.h5` as published, or None for random ones. A trained run holds its weights itself and
         does not read it.
       frozen: leave the network's weights as they are, and train the output alone.
-      head: how patches become one: "mean_max", "mean", "max", "attention" or "auto" (`layers.pool_frames`).
+      head: how patches become one: "mean_max", "mean", "max", "attention", "auto" or
+        "class_attention" (`layers.pool_frames`).
       dropout: share of channels dropped before the output.
 
     Returns:
@@ -76,9 +78,9 @@ def yamnet(
     inputs, x, mask = model_inputs(input_shape, masked=masked)
     x = apply_mask(x - _SILENCE, mask)  # so that the zeros which fill a patch up are silence
     x = PatchBackbone(body, _PATCH_FRAMES, name="patches")(x, mask)  # [batch, patches, 1024]
-    x = pool_frames(x, stride_mask(mask, _PATCH_FRAMES), head)
-    x = layers.Dropout(dropout)(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    mask = stride_mask(mask, _PATCH_FRAMES)
+    x = pool_frames(x, mask, head)
+    logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
     return keras.Model(inputs, logits, name="yamnet")
 
 

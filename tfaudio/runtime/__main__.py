@@ -33,7 +33,7 @@ def _classify(arguments: list[str] | None) -> int:
     parser.add_argument("--per_window", action="store_true", help="one line a window instead of one a recording")
     parser.add_argument("--text", help="about the recordings, for a model that takes text beside the sound")
     parser.add_argument("--threads", type=int, default=1, help="threads of the interpreter (default: 1)")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if not options.files and not options.self_test:
         parser.error("name recordings to classify, or --self_test")
     failures = 0

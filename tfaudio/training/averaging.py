@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfaudio.config import RunConfig
+from tfaudio.models.backbone import PatchBackbone
 from tfaudio.models.classifier import build_classifier
 
 
@@ -45,5 +46,7 @@ def _batch_normalizations(model: keras.Model) -> Iterator[keras.layers.BatchNorm
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _batch_normalizations(layer)
+        elif isinstance(layer, PatchBackbone):
+            yield from _batch_normalizations(layer.body)
         elif isinstance(layer, keras.layers.BatchNormalization):
             yield layer

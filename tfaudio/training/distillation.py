@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfaudio.bundle import load_bundle, read_config, read_split, run_folders
+from tfaudio.bundle import WEIGHTS, load_bundle, read_config, read_split, run_folders
 from tfaudio.config import RunConfig, TrainingConfig
 from tfaudio.data.labelled import fingerprint_of
 from tfaudio.data.spec import DatasetSpec
@@ -58,6 +58,15 @@ def _check_hears_the_same(folder: Path, config: RunConfig) -> None:
     if teacher.training.shuffle_labels:
         raise TfaudioError(
             f"training.teacher (--teacher): {folder} is a control that learnt shuffled labels; name another."
+        )
+    if teacher.training.initial_weights_saw_test:
+        raise TfaudioError(
+            f"training.teacher (--teacher): {folder} started from weights that were found on test recordings, and "
+            "would hand on what it knows of them; name another."
+        )
+    if not (folder / WEIGHTS).is_file():
+        raise TfaudioError(
+            f"training.teacher (--teacher): {folder} has no {WEIGHTS}, so its training did not finish; finish it first."
         )
     ours, theirs = config.to_dict(), teacher.to_dict()
     differing = [f"{s}.{k}" for s in ("front_end", "clip", "text") for k in ours[s] if ours[s][k] != theirs[s][k]]

@@ -104,6 +104,8 @@ def pretrain(
     config.training.check_plain("pre-training")
     if config.clip.seconds is None:
         raise TfaudioError("Views are of one length, so clip.seconds may not be null; set --clip_seconds.")
+    if config.model.name == "ensemble":
+        raise TfaudioError("The members of an 'ensemble' have nothing but scores in common; pre-train each by itself.")
     if config.text.length:
         raise TfaudioError("Views are of sounds alone, so text.length must be 0; choose a model that takes no text.")
     if config.model.options.get("head") == "class_attention":
@@ -124,7 +126,7 @@ def pretrain(
         if (run_dir / ENCODER).is_file():  # written last
             return read_history(run_dir)
     else:
-        _clear(run_dir)
+        clear_pretraining(run_dir)
     make_writable_folder(run_dir)
     write_pretraining(run_dir, config, recordings.clips, details)
 
@@ -176,10 +178,12 @@ def _check_same(run_dir: Path, config: RunConfig, clips: Sequence[Clip], details
         )
 
 
-def _clear(run_dir: Path) -> None:
-    clear(run_dir)
-    for name in (PRETRAINING, ENCODER, HISTORY):
-        (run_dir / name).unlink(missing_ok=True)
+def clear_pretraining(run_dir: Path) -> None:
+    """Removes what `pretrain` wrote into a folder, and into its folders for folds or groups."""
+    for folder in (run_dir, *(file.parent for file in run_dir.glob(f"*/{PRETRAINING}"))):
+        clear(folder)
+        for name in (PRETRAINING, ENCODER, HISTORY):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _projected(classifier: keras.Model, settings: ContrastiveConfig) -> keras.Model:

@@ -83,11 +83,14 @@ def train(
     if config.training.shuffle_labels:
         targets = shuffled_labels(targets, (chosen, validation), config.training.seed)
     strategy = check_settings(config, len(labels))
+    check_inputs_stay(run_dir, config)
     teachers = find_teachers(config, data.spec, split)
     pretrained = find_pretrained(config, split)
     tokenizer = None
     if config.text.length:
         tokenizer = build_tokenizer((recordings.clips[i].text for i in chosen), config.text, labels)
+    if config.training.initial_weights_saw_test:
+        log("warning: the weights to start from may know test recordings; the result is no measure of unknown ones.")
     _report(log, data, split, targets[chosen])
     if not resume:
         bundle.clear(run_dir)
@@ -149,6 +152,21 @@ def train(
         classifier = averaged_classifier(config, len(labels), keeper.averaged_weights(), last)
     bundle.write_model(run_dir, labels, normalization, classifier, tokenizer)
     return bundle.load_bundle(run_dir)  # what is returned is what is on disk, in full precision
+
+
+def check_inputs_stay(output_dir: Path, config: RunConfig) -> None:
+    """Refuses to write a run over what it learns from.
+
+    Raises:
+      TfaudioError: if a teacher, or the folder of weights to start from, lies in the output folder or around it.
+    """
+    training, output = config.training, output_dir.resolve()
+    for name in (*training.teacher, *([training.initial_weights] if training.initial_weights else [])):
+        folder = Path(name).resolve()
+        if output in (folder, *folder.parents) or folder in output.parents:
+            raise TfaudioError(
+                f"{output_dir} would replace {name}, which this run is to learn from; name another folder."
+            )
 
 
 def check_settings(config: RunConfig, num_classes: int) -> tf.distribute.Strategy:
