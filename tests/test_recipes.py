@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 from absl import flags
 
+from tfaudio.bundle import write_config
 from tfaudio.cli import transcribe
 from tfaudio.cli.main import COMMANDS, _parse, main
 from tfaudio.cli.settings import settings_from
@@ -97,3 +99,14 @@ def test_they_are_listed(capsys: pytest.CaptureFixture[str]):
         assert f"  command     {RECIPES[name].command}\n" in text
     assert text.count("not measured") >= 3
     assert main(["recipes", "cnn"]) == 2
+
+
+def test_resuming_a_recipe_with_a_model_of_its_own_settings_changes_nothing(tmp_path: Path):
+    line = (
+        f"tfaudio train --recipe=environmental --dataset=folder --data_dir=x --model=attention --output_dir={tmp_path}"
+    )
+    _, flag_values = _parsed(line)
+    begun = settings_from(flag_values)
+    write_config(tmp_path, begun)
+    _, flag_values = _parsed(f"{line} --resume")
+    assert settings_from(flag_values) == begun

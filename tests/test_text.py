@@ -125,3 +125,14 @@ def test_a_learnt_front_end_and_text_exclude_each_other():
 def test_a_device_needs_no_tensorflow_for_texts():
     code = "import tfaudio.text, sys; assert not {'tensorflow', 'keras'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_capitals_without_a_composed_form_come_back_from_the_file():
+    # Lower-cased, these compose: words of the vocabulary are as they were lower-cased, not as they would compose.
+    texts = ["H\u0331anuka J\u030c T\u0308 W\u030a \u0399\u0308\u0301"]
+    words = tuple(dict.fromkeys(words_of(texts[0])))
+    config, labels = TextConfig(length=8, vocabulary_size=20), LabelMap(("drum",))
+    tokenizer = Tokenizer(words, 8, None)
+    read = Tokenizer.from_text(tokenizer.to_text(), config.replace(mask_labels=False), labels)
+    assert read.vocabulary == words
+    assert read.tokens(texts).tolist() == [[*range(2, 2 + len(words)), *[0] * (8 - len(words))]]

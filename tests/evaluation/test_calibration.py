@@ -239,3 +239,11 @@ def test_figures_of_tags_worked_by_hand() -> None:
     assert found["macro_f1"] == pytest.approx((2 / 3 + 0) / 2)
     # Four scores in four bins: distances 0.2, 0.6, 0.6 and 0.1.
     assert found["ece_equal_mass"] == pytest.approx(1.5 / 4)
+
+
+def test_a_tag_that_is_everywhere_is_given_to_all() -> None:
+    scores = np.stack([np.linspace(0.7, 0.99, 10), np.linspace(0.1, 0.9, 10)], axis=1)
+    targets = np.stack([np.ones(10), np.arange(10) > 5], axis=1)
+    found = class_thresholds(scores, targets, LabelMap(("always", "late")))
+    assert found["always"] <= 0.7
+    assert (scores[:, 1] >= found["late"]).tolist() == (targets[:, 1] > 0).tolist()

@@ -11,11 +11,13 @@ import pytest
 from tfaudio import bundle
 from tfaudio.bundle import load_bundle, read_config, write_config
 from tfaudio.cli.main import main
+from tfaudio.config import ModelConfig
 from tfaudio.data.labelled import read_labelled_data
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.compare import read_predictions
 from tfaudio.evaluation.ensemble import evaluate_ensemble, group_members, joined, why_apart
 from tfaudio.evaluation.evaluate import evaluate
+from tfaudio.models import build_model
 from tfaudio.models.classifier import with_scores
 from tfaudio.training.trainer import train
 
@@ -159,3 +161,34 @@ def test_a_run_that_may_know_the_test_recordings_is_refused(runs, tmp_path, chan
     (copy / "split.json").write_text(json.dumps(split))
     with pytest.raises(TfaudioError, match=message):
         group_members([runs / "cnn" / "fold_1", copy])
+
+
+def test_a_member_that_cannot_be_loaded_leaves_the_ensemble_that_stands(runs, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    shutil.copytree(runs / "dense" / "fold_1", broken)
+    (broken / bundle.WEIGHTS).unlink()
+    standing = tmp_path / "standing"
+    shutil.copytree(runs / "cnn" / "fold_1", standing)
+    command = ["ensemble", str(runs / "cnn" / "fold_1"), str(broken), f"--output_dir={standing}", "--overwrite"]
+    assert main(command) == 1
+    assert "has no model.weights.h5" in capsys.readouterr().err
+    assert (standing / bundle.WEIGHTS).is_file()
+
+
+def test_what_saw_test_recordings_and_what_stands_alone_are_refused(runs, tmp_path):
+    saw = tmp_path / "saw"
+    shutil.copytree(runs / "dense" / "fold_1", saw)
+    write_config(saw, read_config(saw).override({"training.initial_weights_saw_test": True}))
+    with pytest.raises(TfaudioError, match="found on its test recordings; leave it out"):
+        group_members([runs / "cnn" / "fold_1", saw])
+    with pytest.raises(TfaudioError, match="alone is no ensemble; name a second run"):
+        group_members([saw])
+
+
+def test_files_that_members_once_started_from_are_not_asked_for():
+    options = {"members": [{"name": "backbone", "options": {"weights": "gone.h5"}}, {"name": "dense"}]}
+    config = ModelConfig(name="ensemble", options=options)
+    with pytest.raises(TfaudioError, match=r"gone\.h5"):
+        build_model(config, input_shape=(None, 32), num_classes=2)
+    built = build_model(config, input_shape=(None, 32), num_classes=2, read_weights=False)
+    assert built.output_shape == (None, 2)

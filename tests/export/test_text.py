@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 
 from tests.export.test_metadata import mediapipe_metadata_of
 from tests.text_runs import RATE, text_run
@@ -281,3 +283,39 @@ def test_a_model_of_sound_alone_takes_no_text(cnn, tmp_path, capsys):
         assert "takes no text; leave the text (--text) out" in capsys.readouterr().err
     assert runtime_main([str(file), str(tmp_path / "a.wav"), "--text=tower"]) == 1
     assert "takes no text" in capsys.readouterr().err
+
+
+def test_the_saved_model_wants_one_text_for_each_sound(report):
+    served = saved_model.load_score(report.paths["saved_model"]).loaded.signatures["waveform"]
+    for sounds, texts in ((33, 32), (33, 64), (1, 3), (3, 1)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="Give one text for each sound"):
+            served(waveform=tf.constant(waveforms(sounds)), text=tf.constant(["walk"] * texts))
+    assert served(waveform=tf.constant(waveforms(33)), text=tf.constant(["walk"] * 33))["scores"].shape[0] == 33
+
+
+def test_texts_are_composed_for_the_saved_model(run, report):
+    composed = "école tower"
+    taken_apart = unicodedata.normalize("NFD", composed)
+    score = saved_model.load_score(report.paths["saved_model"])
+    np.testing.assert_array_equal(score(waveforms(1), [taken_apart]), score(waveforms(1), [composed]))
+
+
+def test_a_run_of_one_window_is_exported_with_no_other(run, tmp_path, capsys):
+    command = ["export", f"--run_dir={run.path}", f"--output_dir={tmp_path / 'out'}", "--clip_seconds=2"]
+    assert main(command) == 1
+    assert "this run learnt to hear 0.25 s at a time" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_may_stand_between_model_and_recordings(run, report, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", waveforms(1)[0], RATE)
+    assert runtime_main([str(report.paths["float32"]), "--text=walk", str(tmp_path / "a.wav")]) == 0
+    assert json.loads(capsys.readouterr().out)["label"] in run.labels.names
+
+
+def test_a_table_has_no_more_columns_than_there_are_labels(run, report, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", waveforms(1)[0], RATE)
+    model = f"--model={report.paths['float32']}"
+    assert main(["predict", model, "--format=csv", "--top=9", str(tmp_path / "a.wav")]) == 0
+    header, row = csv.reader(capsys.readouterr().out.splitlines())
+    assert len(header) == len(row) == 3 + 2 * len(run.labels)

@@ -54,10 +54,11 @@ LIKE_OTHERS = (
     "yamnet",
 )
 # What differs from those in little, and is not tried in every way.
+_NEWER = ("conformer", "efficientnet", "mobilenet_v3", "waveform_cnn")
 VARIANTS = [_variant(name, causal=True) for name in ("ds_cnn", "bc_resnet")]
 VARIANTS += [_variant("cnn", head=head) for head in ("mean", "max", "attention")]
 VARIANTS += [_variant("mobilenet_v3", size="large", stem_stride=2), _variant("mha_rnn", stride=1)]
-VARIANTS += [_variant(name, head="class_attention") for name in ("backbone", "cnn6", "crnn")]
+VARIANTS += [_variant(name, head="class_attention") for name in ("backbone", "cnn6", "crnn", *_NEWER)]
 VARIANTS += [_variant("crnn", head="mean_max"), _variant("kwt", summary="mean"), _variant("ast", patchout=0.5)]
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from tfaudio import bundle
-from tfaudio.config import RunConfig, TrainingConfig
+from tfaudio.config import ModelConfig, RunConfig, TrainingConfig
 from tfaudio.data.labelled import read_labelled_data
 from tfaudio.errors import TfaudioError
+from tfaudio.models import build_model
 from tfaudio.models.classifier import build_classifier
-from tfaudio.training import trainer
+from tfaudio.training import averaging, trainer
 from tfaudio.training.averaging import averaged_classifier
 from tfaudio.training.checkpoint import RunKeeper
 from tfaudio.training.optimizer import make_optimizer
@@ -167,3 +168,9 @@ def test_settings_that_cannot_be(settings, message):
 
 def test_the_keeper_averages_nothing_unasked(tmp_path):
     assert RunKeeper(tmp_path).averaged_weights() == []
+
+
+def test_statistics_inside_a_network_over_patches_are_found():
+    model = build_model(ModelConfig(name="yamnet"), input_shape=(None, 64), num_classes=2)
+    means = [weight for weight in model.weights if weight.path.endswith("moving_mean")]
+    assert len(list(averaging._batch_normalizations(model))) == len(means) > 0

@@ -228,3 +228,26 @@ def test_teacher_and_averaged_weights_are_the_same_under_a_strategy(student_conf
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "equal" in done.stdout
+
+
+def test_a_teacher_that_knows_test_recordings_or_is_not_finished_is_refused(student_config, teachers, data, tmp_path):
+    for name, change, message in (
+        ("saw", {"training.initial_weights_saw_test": True}, "would hand on what it knows"),
+        ("unfinished", {}, "its training did not finish"),
+    ):
+        folder = tmp_path / name
+        shutil.copytree(teachers / "fold_1", folder)
+        write_config(folder, read_config(folder).override(change))
+        if name == "unfinished":
+            (folder / bundle.WEIGHTS).unlink()
+        config = student_config.override({"data.test_fold": 1, "training.teacher": [str(folder)]})
+        with pytest.raises(TfaudioError, match=message):
+            find_teachers(config, data.spec, split_of(config, data.spec))
+
+
+@pytest.mark.parametrize("place", [".", "fold_1"])
+def test_a_run_does_not_replace_its_teacher(student_config, teachers, data, place):
+    config = student_config.override({"data.test_fold": 1})
+    with pytest.raises(TfaudioError, match="which this run is to learn from; name another folder"):
+        train(config, teachers / place, data=data, overwrite=True, progress=False, log=_quiet)
+    assert (teachers / "fold_1" / bundle.WEIGHTS).is_file()

@@ -18,7 +18,7 @@ from tfaudio.errors import TfaudioError
 from tfaudio.models.classifier import build_classifier
 from tfaudio.training import pretraining
 from tfaudio.training.pretrained import ENCODER, PRETRAINING, file_hashes, find_pretrained, load_pretrained
-from tfaudio.training.pretraining import ContrastiveConfig, PairLoss, pretrain
+from tfaudio.training.pretraining import ContrastiveConfig, PairLoss, clear_pretraining, pretrain
 from tfaudio.training.trainer import train
 
 _SETTINGS = ContrastiveConfig(width=16)
@@ -258,3 +258,16 @@ def test_a_head_that_makes_no_vector_of_a_view_is_refused(config, data, tmp_path
     other = config.override({"model.name": "cnn", "model.options": {"head": "class_attention"}})
     with pytest.raises(TfaudioError, match="makes no vector of a view"):
         pretrain(other, ContrastiveConfig(), data.recordings.clips, tmp_path / "out")
+
+
+def test_members_of_an_ensemble_are_pretrained_by_themselves(config, data, tmp_path):
+    other = config.override({"model.name": "ensemble", "model.options": {}})
+    with pytest.raises(TfaudioError, match="pre-train each by itself"):
+        pretrain(other, ContrastiveConfig(), data.recordings.clips, tmp_path / "out")
+
+
+def test_overwriting_leaves_no_weights_of_before(weights, tmp_path):
+    for place in ("", "fold_9"):
+        shutil.copytree(weights, tmp_path / "out" / place, dirs_exist_ok=True)
+    clear_pretraining(tmp_path / "out")
+    assert not [*(tmp_path / "out").rglob(PRETRAINING), *(tmp_path / "out").rglob(ENCODER)]

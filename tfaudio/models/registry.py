@@ -51,7 +51,7 @@ def build_model(
     for key in config.options:
         if key not in known:
             raise TfaudioError(unknown_name_message(f"option of model '{config.name}'", key, known))
-    options = config.options if read_weights else without_weights(config.options)
+    options = dict(config.options) if read_weights else without_weights(config.options)
     if text is not None and takes_text(config.name):
         options["text"] = text
     return builder(input_shape=input_shape, num_classes=num_classes, masked=masked, **options)
