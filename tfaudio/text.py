@@ -120,7 +120,7 @@ class Tokenizer:
                 f"{' and '.join(_SPECIAL)}."
             )
         words = tuple(lines[2:])
-        if not words or len(set(words)) != len(words) or any(_split(word) != [word] for word in words):
+        if not words or len(set(words)) != len(words) or any(_split(word.lower()) != [word] for word in words):
             raise TfaudioError("it holds no word, one twice, or a line that is not one word.")
         return cls(words, config.length, labels if config.mask_labels else None)
 

@@ -134,7 +134,7 @@ def test_members_of_another_front_end_leave_predictions_alone(runs, config, data
 
 
 def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):
-    with pytest.raises(TfaudioError, match="at least two runs"):
+    with pytest.raises(TfaudioError, match="alone is no ensemble"):
         group_members([runs / "cnn" / "fold_1"])
     with pytest.raises(TfaudioError, match=r"'2' has 1 .* and '1' 2"):
         group_members([runs / "cnn", runs / "dense" / "fold_1"])
