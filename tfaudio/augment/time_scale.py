@@ -1,6 +1,7 @@
 """Speed, tempo and pitch, at the length that the waveform has.
 
 Ratios are whole numbers of 256ths, so that the polyphase resampler of `tfaudio.audio` serves: 7 cents of pitch apart.
+Speeds that are drawn are 64ths, few enough for their kernels to be made once, which halves the time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tfaudio.augment.spectrum import num_samples_of
 from tfaudio.config.augment import PitchShiftConfig, SpeedConfig, TimeStretchConfig
 
 _STEPS = 256
+_DRAWN_STEPS = 64
 _FRAME_SECONDS = 0.064  # of the vocoder: 1024 samples at 16 kHz, of which the power of two that is nearest is taken
 
 
@@ -124,9 +126,11 @@ def vocoder_frame_length(sample_rate: int) -> int:
 
 
 def random_speed(waveform: tf.Tensor, config: SpeedConfig, seed: Any) -> tf.Tensor:
-    """Changes the speed of a waveform [samples] by a factor drawn evenly over octaves."""
+    """Changes the speed of a waveform [samples] by a factor drawn evenly over octaves, in 64ths."""
     factor_seed, place_seed = split_seed(seed, 2)
-    faster = change_speed(waveform, draw_log(config.factor, factor_seed))
+    drawn = tf.cast(tf.round(draw_log(config.factor, factor_seed) * _DRAWN_STEPS), tf.int32)
+    slowest, fastest = (round(bound * _DRAWN_STEPS) for bound in (min(config.factor), max(config.factor)))
+    faster = resample(waveform, drawn, _DRAWN_STEPS, expected_rates=range(slowest, fastest + 1))
     return fit_anywhere(faster, num_samples_of(waveform), place_seed)
 
 
