@@ -76,8 +76,14 @@ def test_wrong_settings_are_refused_by_name(values, message):
 def test_override_refuses_a_key_that_does_not_exist():
     with pytest.raises(TfaudioError, match=r"Did you mean 'front_end.num_mel_bins'"):
         RunConfig().override({"front_end.nummelbins": 3})
-    with pytest.raises(TfaudioError, match="Unknown setting"):
+    with pytest.raises(TfaudioError, match=r"known: front_end\.\*, clip\.\*.* Did you mean 'training\.epochs'"):
         RunConfig().override({"epochs": 3})
+
+
+def test_only_the_section_that_was_meant_is_listed():
+    with pytest.raises(TfaudioError) as refusal:
+        RunConfig().override({"augment.speed.prob": 1})
+    assert "known: augment.speed.probability, augment.speed.factor. " in str(refusal.value)
 
 
 def test_recipes_fit_the_settings():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from tfaudio.errors import TfaudioError
@@ -11,11 +11,19 @@ from tfaudio.errors import TfaudioError
 T = TypeVar("T")
 
 
-def unknown_name_message(kind: str, name: str, known: list[str]) -> str:
-    """Says which names are known and, where one is close, which was probably meant."""
-    close = difflib.get_close_matches(name, known, n=1)
+def unknown_name_message(kind: str, name: str, known: Sequence[str], *, listed: Sequence[str] = ()) -> str:
+    """Says which names are known and, where one is close, which was probably meant.
+
+    Args:
+      kind: of thing that the name is of.
+      name: that is unknown.
+      known: all names.
+      listed: what the sentence lists in their place, where they are too many to read.
+    """
+    # A setting's own name without its section is too short to be close to the whole.
+    close = difflib.get_close_matches(name, known, n=1) or [one for one in known if one.endswith(f".{name}")]
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"Unknown {kind} '{name}'; known: {', '.join(known)}.{hint}"
+    return f"Unknown {kind} '{name}'; known: {', '.join(listed or known)}.{hint}"
 
 
 class Registry(Generic[T]):

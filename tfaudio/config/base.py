@@ -125,12 +125,23 @@ class Config:
             target = values
             for parent in parents:
                 if not isinstance(target.get(parent), dict):
-                    raise TfaudioError(unknown_name_message("setting", key, _dotted_keys(self.to_dict())))
+                    raise _unknown_setting(key, self.to_dict())
                 target = target[parent]
             if leaf not in target and not (parents and parents[-1] == "options"):
-                raise TfaudioError(unknown_name_message("setting", key, _dotted_keys(self.to_dict())))
+                raise _unknown_setting(key, self.to_dict())
             target[leaf] = value
         return type(self).from_dict(values)
+
+
+def _unknown_setting(key: str, values: Mapping[str, Any]) -> TfaudioError:
+    """Says what there is in the section that was meant; of all sections there are over a hundred settings."""
+    section, prefix = values, ""
+    for name in key.split(".")[:-1]:
+        if not isinstance(section.get(name), dict):
+            break
+        section, prefix = section[name], f"{prefix}{name}."
+    listed = [f"{prefix}{name}{'.*' if isinstance(value, dict) else ''}" for name, value in section.items()]
+    return TfaudioError(unknown_name_message("setting", key, _dotted_keys(values), listed=listed))
 
 
 def _dotted_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
