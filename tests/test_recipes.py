@@ -68,7 +68,8 @@ def test_every_figure_has_its_result(name, repository):
 
 def test_the_defaults_of_data_sets_are_those_that_stored_figures_were_reached_with():
     environmental = {
-        "clip.seconds": 5.0, "augment.time_shift": 0.5, "augment.frequency_mask_fraction": 0.2,
+        "clip.seconds": 5.0, "augment.time_shift": 0.5, "augment.time_masks": 0, "augment.frequency_masks": 0,
+        "augment.speed.probability": 0.7, "augment.speed.factor": [0.8, 1.25],
         "augment.mixup_alpha": 1.0, "training.weight_decay": 0.3, "training.epochs": 150,
     }  # fmt: skip
     assert recipe("esc10", "cnn") == recipe("esc50", "cnn") == environmental

@@ -42,8 +42,8 @@ RECIPES: Registry[Recipe] = Registry("recipe")
 
 # Environmental sound, 5 s at 16 kHz and a frame every 32 ms, as the defaults have it. The order of sounds within a clip
 # says little, so clips are rotated freely. Hundreds of clips for hundreds of thousands of weights: hence the strong
-# mixing and decay, which were chosen on folds 4 and 5 of ESC-10. Other speeds in place of SpecAugment's masks: chosen on
-# folds 1 and 2, where the loss on test recordings fell by a quarter with speeds and rose with masks.
+# mixing and decay, which were chosen on folds 4 and 5 of ESC-10. Other speeds in place of SpecAugment's masks were
+# chosen on folds 1 and 2, where the loss on test recordings fell by a quarter with speeds and rose with masks.
 _ENVIRONMENTAL: dict[str, Any] = {
     "clip.seconds": 5.0,
     "augment.time_shift": 0.5,
