@@ -82,8 +82,10 @@ class Bundle:
     classifier: keras.Model
     tokenizer: Tokenizer | None = None
 
-    def moved_data(self, data_dir: str) -> Bundle:
-        """Returns the run with its data set in another place."""
+    def moved_data(self, data_dir: str | None) -> Bundle:
+        """Returns the run with its data set in another place; None leaves it where it was."""
+        if data_dir is None:
+            return self
         return replace(self, config=self.config.override({"data.data_dir": data_dir}))
 
     def unmasked_classifier(self) -> keras.Model:

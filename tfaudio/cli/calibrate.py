@@ -11,7 +11,8 @@ from absl import flags
 
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
 from tfaudio.cli.recordings import expand_recordings
-from tfaudio.files import check_can_write, refuse_existing_folder, write_atomically, write_json
+from tfaudio.cli.scoring import check_scoring_flags, define_scoring_flags
+from tfaudio.files import check_can_write, write_atomically, write_json
 
 if TYPE_CHECKING:
     from tfaudio.data.spec import Skipped
@@ -30,7 +31,11 @@ recordings have several classes, each class has its threshold.
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the command's flags."""
-    flags.DEFINE_string("run_dir", None, "Run folder, or that of a cross-validation.", flag_values=flag_values)
+    define_scoring_flags(
+        flag_values,
+        run_dir="Run folder, or that of a cross-validation.",
+        report="calibration.json, calibration.txt and reliability.png",
+    )
     flags.DEFINE_float(
         "keep",
         0.95,
@@ -45,13 +50,6 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "Folder of recordings of no class: tell how many of them the threshold for unknown finds.",
         flag_values=flag_values,
     )
-    flags.DEFINE_string("json", None, "Write the figures here as JSON.", flag_values=flag_values)
-    flags.DEFINE_string(
-        "report_dir", None, "Write calibration.json, calibration.txt and reliability.png here.", flag_values=flag_values
-    )
-    flags.DEFINE_string("data_dir", None, "Where the data set lies now, if it was moved.", flag_values=flag_values)
-    flags.DEFINE_boolean("overwrite", False, "Replace files that stand.", flag_values=flag_values)
-    flags.mark_flag_as_required("run_dir", flag_values)
 
 
 def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
@@ -63,10 +61,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     run_dir = Path(flag_values.run_dir)
     folders = run_folders(run_dir)
-    for path in [folder / CALIBRATION for folder in folders] + ([flag_values.json] if flag_values.json else []):
-        check_can_write(path, overwrite=flag_values.overwrite)
-    if flag_values.report_dir:
-        refuse_existing_folder(flag_values.report_dir, overwrite=flag_values.overwrite)
+    for folder in folders:
+        check_can_write(folder / CALIBRATION, overwrite=flag_values.overwrite)
+    check_scoring_flags(flag_values)
 
     skipped: list[Skipped] = []
     unknown = list(expand_recordings([flag_values.unknown_dir], skipped)) if flag_values.unknown_dir else []
@@ -81,9 +78,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     runs = {}
     for number, folder in enumerate(folders, 1):
         print(f"{folder}: run {number} of {len(folders)}", file=sys.stderr)
-        bundle = load_bundle(folder, calibrated=False)
-        if flag_values.data_dir:
-            bundle = bundle.moved_data(flag_values.data_dir)
+        bundle = load_bundle(folder, calibrated=False).moved_data(flag_values.data_dir)
         runs[folder.name] = calibrate_run(bundle, keep=flag_values.keep, unknown=unknown)
     config = bundle.config
     record = {

@@ -59,9 +59,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         raise UsageError(f"--output_dir={output_dir} holds runs that are averaged; name another folder.")
     results, scored, found = [], [], []
     for group in groups:
-        members = [load_bundle(run) for run in group.runs]
-        if flag_values.data_dir:
-            members = [member.moved_data(flag_values.data_dir) for member in members]
+        members = [load_bundle(run).moved_data(flag_values.data_dir) for run in group.runs]
         evaluation = evaluate_ensemble(members)
         title = f"{members[0].config.data.dataset}, mean of {len(members)} runs, {group.fold}"
         print(metrics_table(evaluation.metrics, title=title), flush=True)

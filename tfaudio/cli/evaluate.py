@@ -8,7 +8,8 @@ from pathlib import Path
 from absl import flags
 
 from tfaudio.cli import load_tensorflow, refuse_arguments
-from tfaudio.files import check_can_write, refuse_existing_folder, write_json
+from tfaudio.cli.scoring import check_scoring_flags, define_scoring_flags
+from tfaudio.files import write_json
 
 USAGE = """tfaudio evaluate --run_dir=RUN [--json=FILE] [--report_dir=DIR]
 
@@ -23,26 +24,14 @@ a run whose recordings have several classes: mean average precision, lwlrap, F1 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the command's flags."""
-    flags.DEFINE_string("run_dir", None, "Run folder to score.", flag_values=flag_values)
-    flags.DEFINE_string("json", None, "Write the figures here as JSON.", flag_values=flag_values)
-    flags.DEFINE_string(
-        "report_dir",
-        None,
-        "Write the figures, the confusion matrix (CSV, PNG) and each prediction here.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string("data_dir", None, "Where the data set lies now, if it was moved.", flag_values=flag_values)
-    flags.DEFINE_boolean("overwrite", False, "Replace files that stand.", flag_values=flag_values)
-    flags.mark_flag_as_required("run_dir", flag_values)
+    report = "the figures, the confusion matrix (CSV, PNG) and each prediction"
+    define_scoring_flags(flag_values, run_dir="Run folder to score.", report=report)
 
 
 def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     """Scores and reports."""
     refuse_arguments(arguments)
-    if flag_values.json:
-        check_can_write(flag_values.json, overwrite=flag_values.overwrite)
-    if flag_values.report_dir:
-        refuse_existing_folder(flag_values.report_dir, overwrite=flag_values.overwrite)
+    check_scoring_flags(flag_values)
     from tfaudio.bundle import PREDICTIONS, load_bundle, read_config
 
     run_dir = Path(flag_values.run_dir)
@@ -52,9 +41,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.evaluation.evaluate import evaluate
     from tfaudio.evaluation.report import inputs_table, metrics_table, write_report
 
-    bundle = load_bundle(run_dir)
-    if flag_values.data_dir:
-        bundle = bundle.moved_data(flag_values.data_dir)
+    bundle = load_bundle(run_dir).moved_data(flag_values.data_dir)
     evaluation = evaluate(bundle)
     title = f"{bundle.config.data.dataset}, {bundle.config.model.name}"
     for skipped in evaluation.skipped:

@@ -155,9 +155,7 @@ def _export(
     from tfaudio.data.split import Split
     from tfaudio.export.artifact import export_run
 
-    bundle = load_bundle(run_dir)
-    if flag_values.data_dir:
-        bundle = bundle.moved_data(flag_values.data_dir)
+    bundle = load_bundle(run_dir).moved_data(flag_values.data_dir)
 
     def wanted(split: Split) -> tuple[Any, ...]:
         # Evenly spread: clips are sorted by path, so that each class and each fold has its share.

@@ -80,9 +80,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.evaluation.protocol import protocol_of, result_record
     from tfaudio.optimize.run import optimize_run
 
-    bundle = load_bundle(run_dir)
-    if flag_values.data_dir:
-        bundle = bundle.moved_data(flag_values.data_dir)
+    bundle = load_bundle(run_dir).moved_data(flag_values.data_dir)
     report = optimize_run(
         bundle,
         methods,

@@ -8,7 +8,8 @@ from pathlib import Path
 from absl import flags
 
 from tfaudio.cli import command_line, load_tensorflow, refuse_arguments
-from tfaudio.files import check_can_write, refuse_existing_folder, write_atomically, write_json
+from tfaudio.cli.scoring import check_scoring_flags, define_scoring_flags
+from tfaudio.files import write_atomically, write_json
 
 USAGE = """tfaudio robustness --run_dir=RUN [--report_dir=DIR] [--json=FILE] [flags]
 
@@ -22,28 +23,22 @@ cross-validation is scored run by run, over all test recordings.
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the command's flags."""
-    flags.DEFINE_string("run_dir", None, "Run folder to score, or that of a cross-validation.", flag_values=flag_values)
+    define_scoring_flags(
+        flag_values,
+        run_dir="Run folder to score, or that of a cross-validation.",
+        report="robustness.json, robustness.txt and robustness.png",
+    )
     flags.DEFINE_list("degradations", None, "Which ones; all of them if left out.", flag_values=flag_values)
     flags.DEFINE_integer(
         "limit", None, "Test recordings of each run to take, for speed.", flag_values=flag_values, lower_bound=1
     )
     flags.DEFINE_integer("seed", 0, "Of noise and rooms.", flag_values=flag_values, lower_bound=0)
-    flags.DEFINE_string("json", None, "Write the figures here as JSON.", flag_values=flag_values)
-    flags.DEFINE_string(
-        "report_dir", None, "Write robustness.json, robustness.txt and robustness.png here.", flag_values=flag_values
-    )
-    flags.DEFINE_string("data_dir", None, "Where the data set lies now, if it was moved.", flag_values=flag_values)
-    flags.DEFINE_boolean("overwrite", False, "Replace files that stand.", flag_values=flag_values)
-    flags.mark_flag_as_required("run_dir", flag_values)
 
 
 def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     """Scores and reports."""
     refuse_arguments(arguments)
-    if flag_values.json:
-        check_can_write(flag_values.json, overwrite=flag_values.overwrite)
-    if flag_values.report_dir:
-        refuse_existing_folder(flag_values.report_dir, overwrite=flag_values.overwrite)
+    check_scoring_flags(flag_values)
     run_dir = Path(flag_values.run_dir)
     from tfaudio.bundle import run_folders
 
@@ -65,9 +60,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     measured = []
     for number, folder in enumerate(folders, 1):
         print(f"{folder}: run {number} of {len(folders)}", file=sys.stderr)
-        bundle = load_bundle(folder)
-        if flag_values.data_dir:
-            bundle = bundle.moved_data(flag_values.data_dir)
+        bundle = load_bundle(folder).moved_data(flag_values.data_dir)
         measured.append(measure_run(bundle, degradations, limit=flag_values.limit, seed=flag_values.seed))
     config = bundle.config
     record = {

@@ -107,8 +107,7 @@ def evaluate_ensemble(members: Sequence[Bundle], *, progress: bool = True) -> Ev
     first, data = members[0], dict[int, LabelledData]()
     evaluations = []
     for member in members:
-        if (data_dir := first.config.data.data_dir) is not None:
-            member = member.moved_data(data_dir)
+        member = member.moved_data(first.config.data.data_dir)
         rate = member.config.front_end.sample_rate
         if rate not in data:
             data[rate], _ = read_part(member, "test", progress=progress)
