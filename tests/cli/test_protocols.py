@@ -52,6 +52,12 @@ def test_seeds_are_averaged_and_those_that_are_there_are_not_trained_again(
     assert result["accuracy"] == pytest.approx(np.mean(by_seed))
     assert result["standard_deviation_over_seeds"] == pytest.approx(np.std(by_seed, ddof=1))
     assert read_config(tmp_path / "seed_0") == read_config(tmp_path / "seed_3").override({"training.seed": 0})
+    exported, report = Path(f"{tmp_path}_export"), Path(f"{tmp_path}_export.json")
+    command = ["export", f"--run_dir={tmp_path}", f"--output_dir={exported}", "--formats=float32", f"--json={report}"]
+    assert main(command) == 0
+    record = json.loads(report.read_text())
+    assert (record["seeds"], record["num_clips"]) == ([0, 3], 12)
+    assert record["accuracy"] == pytest.approx(result["accuracy"])
     capsys.readouterr()
     assert main([*more[:3], "--folds=1,2"]) == 1
     assert "same --folds, --seeds" in capsys.readouterr().err

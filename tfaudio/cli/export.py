@@ -103,10 +103,11 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     started = time.monotonic()
     load_tensorflow()
-    reports = {}
+    reports, seeds = {}, set[int]()
     for path in folds or [run_dir]:
         target = output_dir / path.name if folds else output_dir
         reports[path.name], spec, config = _export(path, target, formats, gate, flag_values)
+        seeds.add(config.training.seed)
         print(reports[path.name].to_text(), end="", flush=True)
     metric = "mean_average_precision" if config.multi_label else "accuracy"
     accuracies = _mean_accuracies(list(reports.values()))
@@ -115,7 +116,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         mean = {"accuracy": "mean_accuracy"}.get(metric, metric)
         write_json(output_dir / "report.json", {mean: accuracies, "folds": by_fold})
         for name, accuracy in accuracies.items():
-            print(f"mean over {len(folds)} folds: {name:<14} {accuracy:.4f}")
+            print(f"mean over {len(folds)} runs: {name:<14} {accuracy:.4f}")
     if flag_values.json and config.multi_label:
         from tfaudio.evaluation.protocol import versions
 
@@ -126,14 +127,15 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         from tfaudio.evaluation.metrics import wilson_interval
         from tfaudio.evaluation.protocol import protocol_of, result_record
 
-        clips = sum(report.clips for report in reports.values())
+        # Seeds share their test recordings: more of them are no more recordings.
+        clips = sum(report.clips for report in reports.values()) // len(seeds)
         record = result_record(
             dataset=spec.name,
             protocol=protocol_of(config, spec),
             model=config.model.name,
             accuracy=accuracies["keras"],
             interval=wilson_interval(round(accuracies["keras"] * clips), clips),
-            seeds=[config.training.seed],
+            seeds=sorted(seeds),
             command=command_line(),
             duration_seconds=round(time.monotonic() - started, 1),
             num_clips=clips,
