@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,9 @@ class Golden:
                 )
         except FileNotFoundError as error:
             raise TfaudioError(f"There are no golden vectors {path}; copy {FILE} of the export to it.") from error
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except TfaudioError:
+            raise
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise TfaudioError(f"The golden vectors {path} are damaged; copy {FILE} of the export again.") from error
 
 

@@ -23,9 +23,10 @@ from senders import Mqtt, Webhook
 
 from tfaudio.errors import TfaudioError
 from tfaudio.runtime.audio import open_recording
-from tfaudio.runtime.command import leave, run
+from tfaudio.runtime.command import run
 from tfaudio.runtime.listen import add_options, listen, open_stream, pcm_blocks, recording_blocks
 from tfaudio.runtime.scorers import open_scorer
+from tfaudio.terminal import leave
 
 Event = dict[str, Any]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import queue
 import threading
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +16,7 @@ from tfaudio.errors import TfaudioError
 
 _MESSAGES_WAITING = 1_000
 _REQUEST_SECONDS = 10.0
+_LARGEST_PORT = 65_535
 
 Event = dict[str, Any]
 
@@ -24,9 +27,15 @@ class Webhook:
     Args:
       url: to post to.
       warn: is told what went wrong.
+
+    Raises:
+      TfaudioError: if that is no address of a web server.
     """
 
     def __init__(self, url: str, warn: Callable[[str], None]) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc or any(map(str.isspace, url)):
+            raise TfaudioError(f"--webhook takes an address such as http://hub.local/heard, not '{url}'.")
         self._url, self._warn = url, warn
         self._waiting: queue.Queue[Event | None] = queue.Queue(_MESSAGES_WAITING)
         self._thread = threading.Thread(target=self._post_all, daemon=True)
@@ -43,16 +52,18 @@ class Webhook:
         with contextlib.suppress(queue.Full):
             self._waiting.put_nowait(None)
         self._thread.join(_REQUEST_SECONDS)
+        if self._thread.is_alive():
+            self._warn(f"{self._url} has not taken all events; {self._waiting.qsize()} or more are left out.")
 
     def _post_all(self) -> None:
         while (event := self._waiting.get()) is not None:
-            request = urllib.request.Request(
-                self._url, json.dumps(event).encode(), {"Content-Type": "application/json"}, method="POST"
-            )
             try:
+                request = urllib.request.Request(
+                    self._url, json.dumps(event).encode(), {"Content-Type": "application/json"}, method="POST"
+                )
                 with urllib.request.urlopen(request, timeout=_REQUEST_SECONDS):
                     pass
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:  # the last: what is no reply of HTTP
                 self._warn(f"{self._url} did not take an event: {error}")
 
 
@@ -63,6 +74,9 @@ class Mqtt:
       broker: host, or host:port.
       topic: to publish to.
       warn: is told what went wrong.
+
+    Raises:
+      TfaudioError: if paho-mqtt is missing, or there can be no such broker or topic.
     """
 
     def __init__(self, broker: str, topic: str, warn: Callable[[str], None]) -> None:
@@ -71,11 +85,13 @@ class Mqtt:
         except ImportError as error:
             raise TfaudioError("--mqtt takes paho-mqtt; install it with `pip install paho-mqtt`.") from error
         host, _, port = broker.partition(":")
-        if port and not port.isdecimal():
+        if not host or (port and not (port.isdecimal() and 1 <= int(port) <= _LARGEST_PORT)):
             raise TfaudioError(f"--mqtt takes HOST or HOST:PORT, not '{broker}'.")
+        if not topic or set("+#") & set(topic):
+            raise TfaudioError(f"--topic takes a topic without + and #, which are for readers, not '{topic}'.")
         self._broker, self._topic, self._warn = broker, topic, warn
         self._no_room = client.MQTT_ERR_QUEUE_SIZE
-        self._unconfirmed: set[int] = set()
+        self._sent = self._confirmations = 0
         self._change = threading.Condition()
         self._client = client.Client(client.CallbackAPIVersion.VERSION2)
         self._client.max_queued_messages_set(_MESSAGES_WAITING)
@@ -86,24 +102,27 @@ class Mqtt:
         self._client.loop_start()
 
     def send(self, event: Event) -> None:
-        with self._change:  # a confirmation may come before this returns
-            message = self._client.publish(self._topic, json.dumps(event), qos=1)
-            if message.rc != self._no_room:
-                self._unconfirmed.add(message.mid)
-                return
-        self._warn(f"the MQTT broker {self._broker} does not keep up; an event is left out.")
+        # Not under the lock: paho holds a lock of its own, both in here and around `_confirmed`.
+        message = self._client.publish(self._topic, json.dumps(event), qos=1)
+        if message.rc == self._no_room:
+            self._warn(f"the MQTT broker {self._broker} does not keep up; an event is left out.")
+            return
+        with self._change:
+            self._sent += 1
 
     def close(self) -> None:
         """Waits until the broker has confirmed all events, for as long as one request may take."""
         with self._change:
-            if not self._change.wait_for(lambda: not self._unconfirmed, _REQUEST_SECONDS):
-                self._warn(f"the MQTT broker {self._broker} has not confirmed {len(self._unconfirmed)} event(s).")
+            # A confirmation may come before its event is counted.
+            if not self._change.wait_for(lambda: self._confirmations >= self._sent, _REQUEST_SECONDS):
+                missing = self._sent - self._confirmations
+                self._warn(f"the MQTT broker {self._broker} has not confirmed {missing} event(s).")
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _confirmed(self, _client: Any, _data: Any, message: int, *_: Any) -> None:
+    def _confirmed(self, *_: Any) -> None:
         with self._change:
-            self._unconfirmed.discard(message)
+            self._confirmations += 1
             self._change.notify()
 
     def _connected(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:

@@ -16,6 +16,7 @@ from tfaudio.errors import TfaudioError
 from tfaudio.export.report import ALL_FORMATS, FORMATS, WITH_TEXT, GateConfig, check_formats
 from tfaudio.files import check_can_write, refuse_existing, write_json
 from tfaudio.model_settings import check_thresholds
+from tfaudio.registry import unknown_name_message
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,13 +41,6 @@ A folder that `tfaudio train --folds=...` wrote is exported fold by fold, and th
 
   tfaudio export --run_dir=runs/birds --output_dir=export/birds
 """
-
-
-# Flags that set a key of GateConfig.
-_GATE_FLAGS = {
-    "max_score_difference": "max_float_score_difference",
-    **{name: name for name in ("max_accuracy_drop", "min_agreement", "max_latency_ms", "max_size_kb", "max_memory_kb")},
-}
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -88,8 +82,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     """Exports and reports; 1 if a format was withheld."""
     refuse_arguments(arguments)
     formats = check_formats(flag_values.formats)
-    limits = {key: flag_values[flag].value for flag, key in _GATE_FLAGS.items() if flag_values[flag].value is not None}
-    gate = GateConfig().replace(**limits)
+    limits = {name: flag_values[name].value for name in GateConfig().to_dict()}
+    gate = GateConfig(**{name: limit for name, limit in limits.items() if limit is not None})
     run_dir, output_dir = Path(flag_values.run_dir), Path(flag_values.output_dir)
     from tfaudio.bundle import fold_folders, is_run_folder, read_config
 
@@ -103,6 +97,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     started = time.monotonic()
     load_tensorflow()
+    from tfaudio.export.artifact import clear_others
+
+    if flag_values.overwrite:
+        clear_others(output_dir, keep=[path.name for path in folds])
     reports, seeds = {}, set[int]()
     for path in folds or [run_dir]:
         target = output_dir / path.name if folds else output_dir
@@ -155,9 +153,12 @@ def _export(
     from tfaudio.data.labelled import read_labelled_data, split_of
     from tfaudio.data.pipeline import Pipeline
     from tfaudio.data.split import Split
-    from tfaudio.export.artifact import export_run
+    from tfaudio.export.artifact import export_run, exported_clip
 
     bundle = load_bundle(run_dir).moved_data(flag_values.data_dir)
+    # What does not fit the run is found before its recordings are read.
+    thresholds = read_thresholds(flag_values.threshold, bundle.labels)
+    exported_clip(bundle, formats, flag_values.clip_seconds)
 
     def wanted(split: Split) -> tuple[Any, ...]:
         # Evenly spread: clips are sorted by path, so that each class and each fold has its share.
@@ -203,7 +204,8 @@ def _export(
         overwrite=flag_values.overwrite,
         clip_seconds=flag_values.clip_seconds,
         dataset_fingerprint=fingerprint,
-        thresholds=found.get("thresholds", {}) | read_thresholds(flag_values.threshold, bundle.labels),
+        dataset_licence=data.spec.licence or None,
+        thresholds=found.get("thresholds", {}) | thresholds,
         unknown_below=found.get("unknown_below"),
         progress=lambda line: print(f"{run_dir.name}: {line}", file=sys.stderr),
     )
@@ -219,6 +221,8 @@ def read_thresholds(given: list[str], labels: LabelMap) -> dict[str, float]:
             value = float(score)
         except ValueError as error:
             raise UsageError(f"--threshold={text} is neither a number nor LABEL=NUMBER.") from error
+        if label and label not in labels:
+            raise UsageError(f"--threshold={text}: {unknown_name_message('class', label, list(labels))}")
         thresholds |= dict.fromkeys([label] if label else labels, value)
     check_thresholds(thresholds, labels)
     return thresholds

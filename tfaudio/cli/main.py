@@ -17,12 +17,10 @@ from absl import flags
 import tfaudio
 from tfaudio.cli import UsageError
 from tfaudio.errors import TfaudioError
+from tfaudio.terminal import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, bear_any_name, leave
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
-# What a shell reports for a program ended by SIGINT and by SIGPIPE.
-EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
 
 _HELP_FLAGS = ("--help", "-help", "-h", "--helpfull", "--helpshort")
 
@@ -71,17 +69,8 @@ COMMANDS: dict[str, Command] = {
 
 def run(argv: list[str] | None = None) -> None:
     """Runs the console script, or a launcher's command, and exits with its code."""
-    for stream in (sys.stdout, sys.stderr):
-        # File names may hold bytes or letters that the terminal's encoding has no form for; that must not
-        # end a command which has done its work.
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
-    code = main(sys.argv[1:] if argv is None else argv)
-    if code == EXIT_BROKEN_PIPE:
-        # The interpreter flushes stdout once more on its way out, and would report the closed pipe then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    bear_any_name()
+    leave(main(sys.argv[1:] if argv is None else argv))
 
 
 def main(argv: list[str]) -> int:

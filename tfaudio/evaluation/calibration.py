@@ -179,7 +179,7 @@ def unknown_threshold(scores: Array, targets: npt.NDArray[np.integer[Any]], *, k
     confidences = np.sort(scores.max(axis=1)[scores.argmax(axis=1) == targets])
     if not len(confidences):
         raise TfaudioError("No validation recording is recognised, so no threshold can be found; train longer.")
-    given_up = math.floor((1.0 - keep) * len(confidences) + 1e-9)
+    given_up = min(math.floor((1.0 - keep) * len(confidences) + 1e-9), len(confidences) - 1)
     return math.floor(float(confidences[given_up]) * 1e6) / 1e6
 
 

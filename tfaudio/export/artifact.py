@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -60,6 +62,7 @@ def export_run(
     clip_seconds: float | None = None,
     calibration_names: Sequence[str] = (),
     dataset_fingerprint: str | None = None,
+    dataset_licence: str | None = None,
     thresholds: Mapping[str, float] | None = None,
     unknown_below: float | None = None,
     classifiers: Mapping[str, bytes] | None = None,
@@ -86,6 +89,7 @@ def export_run(
         recordings whole.
       calibration_names: of the calibration recordings, for the report.
       dataset_fingerprint: of the training data, stored with the model.
+      dataset_licence: of the training data, for the card.
       thresholds: score from which on a class counts as detected, by label; stored with the model.
       unknown_below: highest score below which a recording is of none of the classes; stored with the model.
       classifiers: TFLite files from features to logits to take for a variant, in place of converting the run's
@@ -98,7 +102,7 @@ def export_run(
     names = check_formats(formats)
     output_dir = Path(output_dir)
     refuse_existing(output_dir, overwrite=overwrite)
-    clip = _exported_clip(bundle, names, clip_seconds)
+    clip = exported_clip(bundle, names, clip_seconds)
     num_samples = None if clip.seconds is None else clip.num_samples(bundle.config.front_end.sample_rate)
     calibration = _checked_calibration(calibration, num_samples)
     make_writable_folder(output_dir)
@@ -140,7 +144,7 @@ def export_run(
             gate=gate or GateConfig(),
             calibration_clips=len(calibration),
             calibration_names=tuple(calibration_names),
-            details=_details(bundle, clip, num_samples, dataset_fingerprint),
+            details=_details(bundle, clip, num_samples, dataset_fingerprint, dataset_licence),
             metric="average_precision" if bundle.config.multi_label else "accuracy",
         )
         vectors = _golden_vectors(bundle, num_samples, [c for c in candidates if c.name in report.paths])
@@ -149,7 +153,41 @@ def export_run(
     return report
 
 
-def _exported_clip(bundle: Bundle, names: Sequence[str], clip_seconds: float | None) -> ClipConfig:
+def clear_others(output_dir: Path, *, keep: Sequence[str]) -> None:
+    """Removes what would lie beside a new export as if it were of it: an earlier one's, by its report.
+
+    Args:
+      output_dir: to write to.
+      keep: names of the folders that the runs of a cross-validation will be exported to; none for a single run, which
+        replaces its own files when it has made them.
+    """
+    try:
+        report = json.loads((output_dir / REPORT).read_text("utf-8"))
+        earlier = list(report.get("folds", {}))
+    except (OSError, ValueError, AttributeError):
+        return  # no export's folder
+    for name in earlier:
+        if name not in keep:
+            _clear(output_dir / name)
+            with contextlib.suppress(OSError):  # where something else lies beside
+                (output_dir / name).rmdir()
+    if keep or earlier:
+        _clear(output_dir)
+
+
+def _clear(folder: Path) -> None:
+    for name in ALL_FORMATS:
+        _remove(folder / Path(artifact_path(name)).parts[0])
+    for name in (golden.FILE, LABELS, CARD, REPORT):
+        _remove(folder / name)
+
+
+def exported_clip(bundle: Bundle, names: Sequence[str], clip_seconds: float | None) -> ClipConfig:
+    """Returns the windows that files of a run take.
+
+    Raises:
+      TfaudioError: if the run was trained with others, or none are told and a format needs them.
+    """
     clip = bundle.config.clip
     if clip_seconds is not None and clip.seconds not in (None, clip_seconds):
         raise TfaudioError(
@@ -225,7 +263,7 @@ def _format_report(
         class_accuracy=_by_label(found.class_accuracy, labels),
         agreement=found.agreement,
         max_score_difference=found.max_score_difference if np.isfinite(found.max_score_difference) else None,
-        latency_ms=None if candidate.name == TFLM else found.latency_ms,
+        latency_ms=None if candidate.name == TFLM else found.latency_ms / candidate.calls,
         latency_2_threads_ms=cost.latency_2_threads_ms,
         memory_bytes=cost.memory_bytes,
         size_bytes=candidate.size_bytes,
@@ -243,7 +281,9 @@ def _format_report(
     )
 
 
-def _details(bundle: Bundle, clip: ClipConfig, num_samples: int | None, fingerprint: str | None) -> dict[str, Any]:
+def _details(
+    bundle: Bundle, clip: ClipConfig, num_samples: int | None, fingerprint: str | None, licence: str | None
+) -> dict[str, Any]:
     return {
         "tfaudio": tfaudio.__version__,
         "tensorflow": tf.__version__,
@@ -255,6 +295,7 @@ def _details(bundle: Bundle, clip: ClipConfig, num_samples: int | None, fingerpr
         "clip": clip.to_dict(),
         "dataset": bundle.config.data.dataset,
         "dataset_fingerprint": fingerprint,
+        "dataset_licence": licence,
         **({} if bundle.tokenizer is None else {"text": bundle.tokenizer.settings()}),
     }
 
@@ -285,7 +326,7 @@ def _write(report: ExportReport, candidates: Sequence[Candidate], bundle: Bundle
         if isinstance(made, bytes):
             write_atomically(final, made)
             continue
-        _remove(final if name != SAVED_MODEL else final.parent)
+        _remove(output_dir / Path(artifact_path(name)).parts[0])
         if isinstance(made, Path):
             final.parent.mkdir(exist_ok=True)
             os.replace(made, final)

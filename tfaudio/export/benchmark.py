@@ -157,6 +157,10 @@ def _read(path: Path) -> bytes:
         raise TfaudioError(f"The model {path} cannot be read: {error.strerror}; name a .tflite file.") from error
     if content[4:8] != b"TFL3":
         raise TfaudioError(f"{path} is not a TFLite file; name one.")
+    try:
+        only_graph(parse(content))  # before anything is timed
+    except TfaudioError as error:
+        raise TfaudioError(f"{path}: {error}") from error
     return content
 
 
@@ -187,6 +191,7 @@ class _Runner:
         inputs: Sequence[npt.NDArray[Any]] | None = None,
         keep: bool = False,
     ) -> None:
+        self._name = name
         module = interpreter_module()
         kind = module.OpResolverType
         try:
@@ -205,12 +210,20 @@ class _Runner:
             raise TfaudioError(f"{name} does not run: {str(error).strip().splitlines()[0]}") from error
 
     def call(self) -> None:
-        self._interpreter.invoke()
+        """Calls once.
+
+        Raises:
+          TfaudioError: if that fails.
+        """
+        try:
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise TfaudioError(f"{self._name} does not run: {str(error).strip().splitlines()[0]}") from error
 
     def timed_call(self) -> float:
         """Calls once; returns the time in ms."""
         start = time.perf_counter()
-        self._interpreter.invoke()
+        self.call()
         return (time.perf_counter() - start) * 1e3
 
     def value(self, tensor: int) -> npt.NDArray[Any]:

@@ -50,6 +50,7 @@ class Candidate:
       problem: why it could not be made; the other fields are then empty.
       model: the TFLite file that counts in a folder of several.
       memory_bytes: where it is known without a measurement.
+      calls: of the file that scoring one window takes: one for each hop of a step model.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Candidate:
     problem: str | None = None
     model: bytes | None = None
     memory_bytes: int | None = None
+    calls: int = 1
 
     @property
     def size_bytes(self) -> int | None:
@@ -174,7 +176,8 @@ class Maker:
         converter = self._streaming_converter
         conversion = converter.convert(int8=variant == STREAMING_INT8)
         content = with_metadata(conversion.content, replace(self._metadata(variant), streaming=converter.settings))
-        return Candidate(variant, content, StreamingModel(content, converter.timing).score, conversion.notes)
+        score = StreamingModel(content, converter.timing).score
+        return Candidate(variant, content, score, conversion.notes, calls=converter.timing.hops_of_clip)
 
     def _microcontroller(self) -> Candidate:
         content = self._converter.convert_bare()

@@ -112,8 +112,8 @@ def only_graph(model: Any) -> Any:
     """
     if len(model.subgraphs) != 1:
         raise TfaudioError(
-            "The model branches or loops inside (a recurrent layer, for example), which cannot be joined to a front "
-            "end; choose a model without control flow."
+            "The model branches or loops inside (a recurrent layer, for example), which cannot be taken apart, nor "
+            "joined to a front end; choose a model without control flow."
         )
     return model.subgraphs[0]
 

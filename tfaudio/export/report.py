@@ -62,7 +62,7 @@ class GateConfig(Config):
         hundred clips one point is less than a clip. Needs targets. Of taggers: of the mean average precision.
       min_agreement: share of clips with the same best class as Keras; of taggers the mean over the clips of the tags
         in common with Keras, as a share of those that either gives.
-      max_float_score_difference: largest difference of a score to Keras, for what computes in float32 (saved_model
+      max_score_difference: largest difference of a score to Keras, for what computes in float32 (saved_model
         and float32).
       max_latency_ms: of one call with one window, on one thread; None sets no limit.
       max_size_kb: of the file, 1000 bytes each; None sets no limit.
@@ -71,19 +71,19 @@ class GateConfig(Config):
 
     max_accuracy_drop: float = 0.01
     min_agreement: float = 0.95
-    max_float_score_difference: float = 1e-4
+    max_score_difference: float = 1e-4
     max_latency_ms: float | None = None
     max_size_kb: float | None = None
     max_memory_kb: float | None = None
 
     def check(self) -> None:
-        for name in ("max_accuracy_drop", "min_agreement", "max_float_score_difference"):
+        for name in ("max_accuracy_drop", "min_agreement", "max_score_difference"):
             if not 0 <= getattr(self, name) <= 1:
-                raise TfaudioError(f"gate.{name} must be in [0, 1], not {getattr(self, name)}.")
+                raise TfaudioError(f"The gate's {name} (--{name}) must be in [0, 1], not {getattr(self, name)}.")
         for name in ("max_latency_ms", "max_size_kb", "max_memory_kb"):
             limit = getattr(self, name)
             if limit is not None and not limit > 0:
-                raise TfaudioError(f"gate.{name} must be positive, not {limit}.")
+                raise TfaudioError(f"The gate's {name} (--{name}) must be positive, not {limit}.")
 
     def over_budget(self, report: FormatReport) -> Iterator[str]:
         """Says which limits on time, size and memory a format exceeds."""
@@ -94,7 +94,7 @@ class GateConfig(Config):
         )
         for what, unit, found, limit, name in budget:
             if found is not None and limit is not None and found > limit:
-                yield f"{what} {found:.4g} {unit}; {limit:g} is allowed (gate.{name})."
+                yield f"{what} {found:.4g} {unit}; {limit:g} is allowed (--{name})."
 
 
 @dataclass(frozen=True, kw_only=True)

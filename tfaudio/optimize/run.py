@@ -43,7 +43,7 @@ from tfaudio.training.trainer import class_weights
 
 _INT8, _FLOAT = "int8", "float32"
 # For what is measured and not judged: the run as it was, and the control.
-_NO_GATE = GateConfig(max_accuracy_drop=1.0, min_agreement=0.0, max_float_score_difference=1.0)
+_NO_GATE = GateConfig(max_accuracy_drop=1.0, min_agreement=0.0, max_score_difference=1.0)
 _LATENCY_ROUNDS = 5
 _BORDERS = {"QUANTIZE", "DEQUANTIZE"}  # operators that have a float side by nature
 

@@ -12,8 +12,9 @@ import sys
 
 from tfaudio.errors import TfaudioError
 from tfaudio.runtime.classifier import Classifier, average
-from tfaudio.runtime.command import leave, run
+from tfaudio.runtime.command import run
 from tfaudio.runtime.self_test import run_self_test
+from tfaudio.terminal import leave
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,10 +21,11 @@ import soundfile
 from tfaudio.errors import TfaudioError
 from tfaudio.model_settings import ModelMetadata
 from tfaudio.runtime.audio import open_recording
-from tfaudio.runtime.command import leave, run
+from tfaudio.runtime.command import run
 from tfaudio.runtime.detection import DetectorConfig
 from tfaudio.runtime.scorers import Scorer, open_scorer
 from tfaudio.runtime.stream import Stream
+from tfaudio.terminal import leave
 
 Block = npt.NDArray[Any]
 Emit = Callable[[dict[str, Any]], None]
@@ -44,7 +45,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", help="a .tflite file that `tfaudio export` wrote, of the format streaming or any other"
     )
-    parser.add_argument("--threshold", type=float, default=defaults.threshold, help="score that is a detection (0.5)")
+    parser.add_argument(
+        "--threshold", type=float, help="score that is a detection, of all classes (default: the model's own, or 0.5)"
+    )
     parser.add_argument(
         "--threshold_of", action="append", default=[], metavar="LABEL=SCORE", help="of a single class; may be repeated"
     )
@@ -71,12 +74,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def detector_of(options: argparse.Namespace, metadata: ModelMetadata) -> DetectorConfig:
-    """Returns the detector's settings: those of the options, and the thresholds that the model's file names.
+    """Returns the detector's settings: those of the options, and where they name no threshold, the model's.
 
     Raises:
       TfaudioError: if one is out of range, or names no label of the model.
     """
-    thresholds = dict(metadata.thresholds)
+    threshold, thresholds = options.threshold, {}
+    if threshold is None:
+        threshold, thresholds = DetectorConfig().threshold, dict(metadata.thresholds)
     for pair in options.threshold_of:
         label, separator, score = pair.rpartition("=")
         try:
@@ -91,7 +96,7 @@ def detector_of(options: argparse.Namespace, metadata: ModelMetadata) -> Detecto
     for label in (*thresholds, *ignore):
         metadata.labels.index(label)
     return DetectorConfig(
-        threshold=options.threshold,
+        threshold=threshold,
         thresholds=thresholds,
         release=options.release,
         smoothing_seconds=options.smoothing_seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Protocol
 
@@ -100,7 +101,7 @@ class SlidingWindow:
         rate, window = classifier.sample_rate, classifier.num_samples
         if hop_seconds is None:
             hop_seconds = self.metadata.clip.hop_seconds or window / rate / _HOPS_PER_WINDOW
-        self.hop_samples = round(hop_seconds * rate)
+        self.hop_samples = round(hop_seconds * rate) if math.isfinite(hop_seconds) else 0
         if not 1 <= self.hop_samples <= window:
             raise TfaudioError(
                 f"The hop (--hop_seconds) must be above 0 and at most {window / rate:g} s, the model's window, not "

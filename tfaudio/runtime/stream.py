@@ -51,7 +51,7 @@ class Stream:
     Args:
       scorer: of the model, from `open_scorer`.
       sample_rate: Hz of the blocks; None is the model's. Other rates are resampled.
-      detector: thresholds and times.
+      detector: thresholds and times; None takes the thresholds that the model's file holds.
       on_scores: called after each hop with the time and the scores, float32 [classes], before smoothing.
 
     Raises:
@@ -74,7 +74,7 @@ class Stream:
         on_scores: OnScores | None = None,
     ) -> None:
         self._scorer, self._on_scores = scorer, on_scores
-        self._config = detector or DetectorConfig()
+        self._config = detector or DetectorConfig(thresholds=dict(scorer.metadata.thresholds))
         self._rate = scorer.metadata.sample_rate
         self.sample_rate = self._rate if sample_rate is None else sample_rate
         self.hop_seconds = scorer.hop_samples / self._rate

@@ -20,7 +20,7 @@ export interface ModelInfo {
   /** Samples in a frame of the model's front end, and from one frame to the next. */
   readonly frameLength: number;
   readonly frameStep: number;
-  /** The score from which on a class counts as heard; classes without one always do. */
+  /** The score from which on a class counts as heard, as `tfaudio.runtime` has it. */
   readonly thresholds: Readonly<Record<string, number>>;
   readonly architecture: string;
   readonly variant: string;
@@ -33,6 +33,11 @@ interface Settings {
   num_labels: number;
   model_sha256?: string;
   thresholds?: Record<string, number>;
+  score_activation?: "softmax" | "sigmoid";
+  /** The highest score below which a sound is of none of the classes. */
+  unknown_below?: number | null;
+  text?: unknown;
+  streaming?: unknown;
   front_end: { sample_rate: number; frame_length: number; frame_step: number };
   clip: { seconds: number | null; hop_seconds: number | null; short: "pad" | "tile" };
 }
@@ -63,12 +68,7 @@ export async function readModelInfo(bytes: Uint8Array, name: string): Promise<Mo
   } catch {
     throw damaged;
   }
-  if (settings.format > FORMAT_VERSION) {
-    throw new UserError(
-      `${name} has settings of format ${settings.format}, and this page reads up to ${FORMAT_VERSION}; ` +
-        "build the page from a later tfaudio.",
-    );
-  }
+  checkUsable(settings, name);
   const checksum = await sha256(bytes.subarray(0, archive.start));
   if (checksum !== null && settings.model_sha256 !== undefined && checksum !== settings.model_sha256) throw damaged;
   const labels = new TextDecoder().decode(labelsFile).trimEnd().split("\n");
@@ -88,10 +88,42 @@ export async function readModelInfo(bytes: Uint8Array, name: string): Promise<Mo
     short: clip.short,
     frameLength: frontEnd.frame_length,
     frameStep: frontEnd.frame_step,
-    thresholds: settings.thresholds ?? {},
+    thresholds: thresholdsOf(settings, labels),
     architecture: settings.model,
     variant: settings.variant,
   };
+}
+
+/** Refuses, with a UserError, models that this page cannot give what they take. */
+export function checkUsable(settings: Pick<Settings, "format" | "text" | "streaming">, name: string): void {
+  if (settings.text) {
+    throw new UserError(`${name} takes a text beside the sound, which this page has not; choose a model of sound alone.`);
+  }
+  if (settings.streaming) {
+    throw new UserError(
+      `${name} takes a stream hop by hop, and this page hears by windows; ` +
+        "choose model_int8.tflite or model_float32.tflite of the same export.",
+    );
+  }
+  if (settings.format > FORMAT_VERSION) {
+    throw new UserError(
+      `${name} has settings of format ${settings.format}, and this page reads up to ${FORMAT_VERSION}; ` +
+        "build the page from a later tfaudio.",
+    );
+  }
+}
+
+/**
+ * The score from which on each class counts as heard.
+ *
+ * Several classes may sound at once where each has a sigmoid: half is then the border, where none was found.
+ */
+export function thresholdsOf(
+  { thresholds, score_activation, unknown_below }: Pick<Settings, "thresholds" | "score_activation" | "unknown_below">,
+  labels: readonly string[],
+): Record<string, number> {
+  const usual = score_activation === "sigmoid" ? 0.5 : 0;
+  return Object.fromEntries(labels.map((label) => [label, Math.max(thresholds?.[label] ?? usual, unknown_below ?? 0)]));
 }
 
 /** Hexadecimal digest, or null where the browser keeps cryptography for pages under https and localhost. */
