@@ -203,6 +203,64 @@ def test_a_broker_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.Mo
     assert warnings[-1] == f"the MQTT broker {address} has not confirmed 1 event(s)."
 
 
+def test_a_confirmation_that_comes_while_the_next_event_is_sent_blocks_nothing(folder: Path) -> None:
+    import senders
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        sender = senders.Mqtt(f"127.0.0.1:{listener.getsockname()[1]}", "topic", lambda _: None)
+        blocked = []
+
+        def publish(*_: object, **__: object) -> Any:
+            # As paho does: its network thread holds the lock that publishing waits for while it tells of a message.
+            network = threading.Thread(target=sender._confirmed, args=(None, None, 1), daemon=True)
+            network.start()
+            network.join(5)
+            blocked.append(network.is_alive())
+            return types.SimpleNamespace(rc=0, mid=1)
+
+        sender._client.publish = publish
+        sender.send({"event": "detection"})
+        sender.close()
+    assert blocked == [False]
+
+
+def test_a_server_that_answers_nonsense_gets_the_next_event_too(folder: Path) -> None:
+    import senders
+
+    warnings: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            for reply in (b"nonsense\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"):
+                with listener.accept()[0] as connection:
+                    connection.recv(65_536)
+                    connection.sendall(reply)
+
+        server = threading.Thread(target=answer, daemon=True)
+        server.start()
+        sender = senders.Webhook(f"http://127.0.0.1:{listener.getsockname()[1]}/", warnings.append)
+        sender.send({"event": "detection"})
+        sender.send({"event": "detection"})
+        sender.close()
+        server.join(5)
+    assert not server.is_alive()
+    assert len(warnings) == 1
+    assert "did not take an event" in warnings[0]
+
+
+def test_what_a_webhook_has_not_taken_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import senders
+
+    monkeypatch.setattr(senders, "_REQUEST_SECONDS", 0.5)
+    warnings: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # takes connections, and answers nothing
+        sender = senders.Webhook(f"http://127.0.0.1:{listener.getsockname()[1]}/", warnings.append)
+        for _ in range(4):
+            sender.send({"event": "detection"})
+        sender.close()
+    assert "has not taken all events" in warnings[-1]
+
+
 def run(repository: Path, folder: Path, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     paths = [str(repository), str(folder)]
     program = f"import sys; sys.path[:0] = {paths}; import listen; listen.leave(listen.main())"
@@ -232,6 +290,10 @@ def test_what_cannot_be_used_is_told_in_a_sentence(model: Path, repository: Path
         ([str(model), "--source=missing.wav"], "missing.wav does not exist"),
         ([str(model), "--source=-", "--threshold_of=drum=1"], "'drum' is not one of the classes"),
         ([str(model), "--source=-", "--mqtt=host:port"], "--mqtt takes"),
+        ([str(model), "--source=-", "--mqtt=host:0"], "--mqtt takes"),
+        ([str(model), "--source=-", "--mqtt=:1883"], "--mqtt takes"),
+        ([str(model), "--source=-", "--mqtt=host", "--topic=house/#"], "--topic takes"),
+        ([str(model), "--source=-", "--webhook=hub.local/heard"], "--webhook takes"),
     ):
         done = run(repository, folder, *arguments)
         assert done.returncode == 1

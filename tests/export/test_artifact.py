@@ -141,7 +141,7 @@ def test_limits_on_time_size_and_memory(cnn: Exported, tmp_path: Path) -> None:
         gate=GateConfig(**limits),
     )
     (withheld,) = report.failed
-    assert [f"gate.{name}" in problem for name, problem in zip(limits, withheld.problems, strict=True)] == [True] * 3
+    assert [f"--{name}" in problem for name, problem in zip(limits, withheld.problems, strict=True)] == [True] * 3
     assert withheld.layers == ()
     assert not (tmp_path / "out" / "model_float32.tflite").exists()
 

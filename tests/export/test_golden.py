@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_the_command_replays_and_says_so(cnn: Exported, capsys: pytest.CaptureFi
     assert "name recordings to classify, or --self_test" in capsys.readouterr().err
 
 
-def test_vectors_that_do_not_serve_are_told(cnn: Exported, tmp_path: Path) -> None:
+def test_vectors_that_do_not_serve_are_told(cnn: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tmp_path / "model.tflite"
     shutil.copy(cnn.report.paths["float32"], model)
     with pytest.raises(TfaudioError, match="There are no golden vectors"):
@@ -103,9 +104,18 @@ def test_vectors_that_do_not_serve_are_told(cnn: Exported, tmp_path: Path) -> No
         (tmp_path / golden.FILE).write_bytes(damaged)
         with pytest.raises(TfaudioError, match="are damaged"):
             run_self_test(model)
+    for place in range(40, len(content), 997):  # a bit that the copy lost, wherever it was
+        (tmp_path / golden.FILE).write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
+        with contextlib.suppress(TfaudioError):
+            Golden.read(tmp_path / golden.FILE)
     vectors = Golden.read(_folder(cnn) / golden.FILE)
     (tmp_path / golden.FILE).write_bytes(Golden(vectors.waveforms, vectors.features, {}, {}).to_bytes())
     with pytest.raises(TfaudioError, match="are not of"):
+        run_self_test(model)
+    monkeypatch.setattr(golden, "_FORMAT", 99)
+    (tmp_path / golden.FILE).write_bytes(vectors.to_bytes())
+    monkeypatch.undo()
+    with pytest.raises(TfaudioError, match="later version of tfaudio; upgrade"):
         run_self_test(model)
 
 

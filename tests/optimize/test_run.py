@@ -224,11 +224,15 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("spoilt")
-def test_a_method_that_spoils_the_model_is_withheld(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_method_that_spoils_the_model_is_withheld(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "cluster").mkdir()
     (tmp_path / "cluster" / "model_int8.tflite").write_bytes(b"of an earlier call")
     (tmp_path / "notes.txt").write_text("mine")
+    monkeypatch.setattr(optimize, "read_calibration", lambda _: {"temperature": 2.0})
     report = optimize_run(bundle, ["cluster"], tmp_path, overwrite=True)
+    assert "the run's calibration is of other weights and in none of these files" in report.to_text()
     assert list(report.problems) == ["cluster"]
     # Its files do what its weights say; it is the weights that are bad.
     assert all("below that of the run as it was" in problem for problem in report.problems["cluster"])

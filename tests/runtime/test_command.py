@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -45,6 +46,17 @@ def test_an_interruption_ends_it_quietly(environment: dict[str, str]) -> None:
     assert (done.returncode, done.stderr) == (130, "tfaudio.runtime: interrupted\n")
     assert '"label": "b"' in done.stdout
     assert "b.wav" not in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such file names")
+def test_a_name_that_is_no_text_ends_nothing(environment: dict[str, str]) -> None:
+    names = [os.fsdecode(b"caf\xe9.wav"), "after.wav"]
+    done = subprocess.run(
+        command(*names), env={**environment, "PYTHONIOENCODING": "utf-8:strict"}, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads(line) for line in done.stdout.decode().splitlines())
+    assert (first["path"], second["path"]) == (names[0], "after.wav")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE")

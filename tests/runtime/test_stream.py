@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ from tests.export.test_streaming import causal_run, keras_scores
 from tfaudio.errors import TfaudioError
 from tfaudio.export.artifact import export_run
 from tfaudio.export.report import GateConfig
+from tfaudio.labels import LabelMap
 from tfaudio.runtime import Classifier, DetectorConfig, Stream, open_scorer
 from tfaudio.runtime.audio import resample
-from tfaudio.runtime.listen import pcm_blocks
+from tfaudio.runtime.listen import add_options, detector_of, pcm_blocks
 from tfaudio.runtime.scorers import SlidingWindow, StepModel
 
 
@@ -158,7 +161,7 @@ def test_a_model_of_clips_is_asked_for_the_newest_window(exported: Path) -> None
     np.testing.assert_allclose(scores[2], expected, atol=1e-6)
     early = np.concatenate([np.zeros(SAMPLE_RATE // 2, np.float32), waveform[: SAMPLE_RATE // 2]])
     np.testing.assert_allclose(scores[0], classifier.scores(early), atol=1e-6)
-    for hop in (0.0, 1.5, -1.0):
+    for hop in (0.0, 1.5, -1.0, float("nan"), float("inf")):
         with pytest.raises(TfaudioError, match="at most 1 s"):
             SlidingWindow(classifier, hop_seconds=hop)
 
@@ -219,6 +222,25 @@ def test_the_command_takes_raw_samples_and_recordings(exported: Path, repository
     assert "missing.wav" in errors
     assert events[-1]["silenced_seconds"] > 0
     assert events[-1]["undefined_scores"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "on"),
+    [
+        ([], {"low": 0.3, "high": 0.6, "noise": 0.5}),
+        (["--threshold=0.8"], {"low": 0.8, "high": 0.8, "noise": 0.8}),
+        (["--threshold_of=low=0.9"], {"low": 0.9, "high": 0.6, "noise": 0.5}),
+    ],
+)
+def test_thresholds_are_the_models_unless_the_options_say_otherwise(
+    step_model: StepModel, arguments: list[str], on: dict[str, float]
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    labels = LabelMap(("low", "high", "noise"))
+    metadata = replace(step_model.metadata, labels=labels, thresholds={"low": 0.3, "high": 0.6})
+    found = detector_of(parser.parse_args(["model.tflite", *arguments]), metadata)
+    assert {label: found.thresholds.get(label, found.threshold) for label in labels} == on
 
 
 @pytest.mark.parametrize(

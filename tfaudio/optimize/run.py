@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import tfaudio
 from tfaudio import bundle as run_folder
-from tfaudio.bundle import Bundle, read_split
+from tfaudio.bundle import Bundle, read_calibration, read_split
 from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.errors import TfaudioError
@@ -106,6 +106,11 @@ def optimize_run(
         before = work.export(RUN, bundle, None, _NO_GATE)
         problems: dict[str, tuple[str, ...]] = {}
         notes: list[str] = []
+        if read_calibration(bundle.path) is not None:
+            notes.append(
+                "the run's calibration is of other weights and in none of these files; `tfaudio calibrate` a method's "
+                "run and export it"
+            )
         for name in (CONTROL, *names):
             say(f"{name}: training")
             outcome = apply_method(name, twin, material.lessons, config, say)
