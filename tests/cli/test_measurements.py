@@ -16,6 +16,7 @@ from tfaudio import bundle
 from tfaudio.bundle import load_bundle
 from tfaudio.cli.main import main
 from tfaudio.errors import TfaudioError
+from tfaudio.evaluation import robustness
 from tfaudio.evaluation.evaluate import evaluate
 
 
@@ -56,6 +57,20 @@ def test_robustness_begins_at_the_accuracy_of_the_run(run: Path, tmp_path: Path)
     assert main(again) == 0
     limited = document(tmp_path / "r.json")
     assert limited["clean"]["num_clips"] == 5
+
+
+def test_what_no_recording_at_a_rate_can_have_is_left_out_or_told(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(robustness, "_MP3_RATES", ())
+    monkeypatch.setattr(robustness, "DEGRADATIONS", {n: robustness.DEGRADATIONS[n] for n in ("mp3", "gain")})
+    command = ["robustness", f"--run_dir={run}", "--limit=2", f"--report_dir={tmp_path / 'report'}"]
+    assert main([*command, "--degradations=mp3"]) == 1
+    assert "There is no 'mp3' of recordings at" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+    assert main(command) == 0
+    assert "left out: mp3" in capsys.readouterr().err
+    assert [row["name"] for row in document(tmp_path / "report" / "robustness.json")["degradations"]] == ["gain"]
 
 
 def test_calibration_changes_what_every_reader_of_the_run_gets(

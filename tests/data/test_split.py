@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfaudio.data.spec import Clip, DatasetSpec
-from tfaudio.data.split import Split, hash_fraction, leave_one_group_out, split_dataset
+from tfaudio.data.split import Split, hash_fraction, leave_group_out, split_dataset
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
 
@@ -162,10 +162,10 @@ def test_hash_split_properties(rows: list[tuple[str, str]], fraction: float) -> 
     assert {clip.label for clip in split.train} == {label for label, _ in rows}
 
 
-def test_leave_one_group_out_tests_every_clip_once() -> None:
+def test_every_clip_is_tested_once_where_each_group_is_left_out() -> None:
     spec = dataset(*[("ab"[i % 2], f"g{i // 2 % 4}") for i in range(24)])
-    splits = list(leave_one_group_out(spec, validation_fraction=0.3))
-    assert [split.test[0].group for split in splits] == ["g0", "g1", "g2", "g3"]
+    splits = [leave_group_out(spec, group, validation_fraction=0.3) for group in ("g0", "g1", "g2", "g3")]
+    assert [{clip.group for clip in split.test} for split in splits] == [{"g0"}, {"g1"}, {"g2"}, {"g3"}]
     assert sorted(path for split in splits for path in paths(split.test)) == paths(spec.clips)
     for split in splits:
         check_parts(spec, split)
@@ -173,9 +173,11 @@ def test_leave_one_group_out_tests_every_clip_once() -> None:
         assert split.test[0].group in split.rule
 
 
-def test_leave_one_group_out_needs_two_groups() -> None:
+def test_a_group_is_left_out_of_two_or_more_that_are_there() -> None:
     with pytest.raises(TfaudioError, match="1 group"):
-        next(leave_one_group_out(dataset(("a", "g"), ("b", "g"))))
+        leave_group_out(dataset(("a", "g"), ("b", "g")), "g")
+    with pytest.raises(TfaudioError, match=r"Unknown group of data set .* 'gg'"):
+        leave_group_out(dataset(("a", "g"), ("b", "h")), "gg")
 
 
 def test_clips_of_several_classes_are_split_so_that_each_class_is_learnt_and_tested() -> None:

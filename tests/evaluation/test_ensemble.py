@@ -65,6 +65,14 @@ def test_the_mean_of_scores_is_taken_fold_by_fold(runs, data):
         assert {clip.fold for clip in found.clips} == {int(group.fold)}
 
 
+def test_folders_are_named_by_what_is_tested(runs, tmp_path):
+    for fold in (1, 2):
+        for name in ("cnn", "dense"):
+            shutil.copytree(runs / name / f"fold_{fold}", tmp_path / f"f{fold}" / name)
+    groups = group_members([tmp_path / f"f{fold}" / name for fold in (1, 2) for name in ("cnn", "dense")])
+    assert [group.folder for group in groups] == ["fold_1", "fold_2"]
+
+
 def test_one_model_of_all_members_has_the_mean_of_their_scores(runs, tmp_path):
     members = [load_bundle(runs / name / "fold_1") for name in ("cnn", "dense")]
     assert why_apart(members) is None

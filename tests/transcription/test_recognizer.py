@@ -11,7 +11,7 @@ import soundfile
 
 from tfaudio.cli.main import main
 from tfaudio.models.ctc import ctc_recognizer
-from tfaudio.transcription.recognizer import load_recognizer
+from tfaudio.transcription.recognizer import _errors, load_recognizer
 
 RATE = 8000
 TONES = {"high": 2500.0, "low": 400.0, "middle": 1100.0}
@@ -86,6 +86,15 @@ def test_a_batch_changes_nothing(run):
     np.testing.assert_allclose(beside, alone, atol=1e-4)
 
 
+def test_strings_of_other_lengths_are_no_doubt_about_the_rate():
+    said = [[1] * (1 + number % 6) for number in range(200)]
+    found = _errors([[2] * len(words) for words in said], said)
+    assert (found["word_error_rate"], found["interval"]) == (1.0, [1.0, 1.0])
+    # Of strings of one word each, errors are throws of a coin: Wald's interval is exact enough.
+    coin = _errors([[1 + number % 2] for number in range(400)], [[1]] * 400)
+    assert coin["interval"] == pytest.approx([0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025], abs=0.005)
+
+
 def test_the_loss_is_that_of_all_ways_to_say_the_words():
     model = ctc_recognizer(input_shape=(None, 8), num_symbols=2, width=4, depth=1, heads=1, stem_filters=2)
     features = np.random.default_rng(0).normal(size=(1, 16, 8)).astype(np.float32)
@@ -113,6 +122,9 @@ def test_the_loss_is_that_of_all_ways_to_say_the_words():
         (["--output_dir=new", "--test_speakers=ann,bob,eve"], "none is left to train on"),
         (["--output_dir=new", "--test_speakers=ann", "--set=strings.longest=0"], "strings.longest"),
         (["--output_dir=new", "--test_speakers=ann", "--set=training.swa_fraction=0.2"], "swa_fraction has no part"),
+        (["--output_dir=new", "--test_speakers=ann", "--set=training.shuffle_labels=true"], "shuffle_labels has no"),
+        (["--output_dir=new", "--test_speakers=ann", "--set=front_end.feature=leaf"], "of which nothing is learnt"),
+        (["--output_dir=new", "--test_speakers=ann", "--set=training.mixed_precision=true"], "in float32 on one"),
         (["--output_dir=new", "--test_speakers=ann", '--set=model.options={"with": 3}'], "with"),
     ],
 )

@@ -117,11 +117,11 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     check_inputs_stay(output_dir, config)
     for run in next(iter(tried.values()), runs[:1]):
         check_settings(run.config, len(spec.labels))  # a mistake is found before hours of decoding
-    for run in (*(runs[:1] if by_group else runs), *(run for of_fold in tried.values() for run in of_fold)):
+    for run in (*runs, *(run for of_fold in tried.values() for run in of_fold)):
         # An unknown fold, or one that no teacher fits, is found now, not after the folds before it.
         split = split_of(run.config, spec)
         find_teachers(run.config, spec, split)
-        find_pretrained(run.config, split)
+        find_pretrained(run.config, spec)
     if (count := len(runs) + sum(map(len, tried.values()))) > 1:
         print(f"{count} runs to train or to find trained", file=sys.stderr)
     make_writable_folder(output_dir)
@@ -131,7 +131,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if runs[0].folder:
         write_json(output_dir / SHARED_CONFIG, config.to_dict())
     choices: dict[str, Choice] = {}
-    results = []
+    results, trained = [], []
     for run in runs:
         if candidates:
             if run.fold not in choices:
@@ -142,6 +142,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
                 print(_choice_line(choices[run.fold], flag_values.candidate), flush=True)
             run = run.with_settings(candidates[choices[run.fold].chosen])
         results.append(_train(run, output_dir, data, flag_values))
+        trained.append(run.config)
     protocol = "nested" if candidates and not config.training.shuffle_labels else protocol_of(runs[0].config, spec)
     seconds = time.monotonic() - started
     record = _record(
@@ -149,7 +150,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         spec,
         results,
         protocol,
-        validated=bool(split_of(runs[0].config, spec).validation),
+        chosen_epoch=_chosen_epoch(trained, validated=bool(split_of(runs[0].config, spec).validation)),
         candidates=candidates,
         choices=choices,
         seconds=seconds,
@@ -196,7 +197,7 @@ def _record(
     results: list[Any],
     protocol: str,
     *,
-    validated: bool,
+    chosen_epoch: str,
     candidates: list[dict[str, Any]],
     choices: dict[str, Choice],
     seconds: float,
@@ -212,7 +213,7 @@ def _record(
         f"{metric}_per_fold": summary[f"{metric}_per_fold"],
         f"{metric}_per_seed": summary[f"{metric}_per_seed"],
         "standard_deviation_over_seeds": summary["standard_deviation_over_seeds"],
-        "chosen_epoch": _chosen_epoch(config, validated=validated),
+        "chosen_epoch": chosen_epoch,
         "chosen_settings": "none by this command: they were given",
     }
     if choices:
@@ -239,10 +240,11 @@ def _record(
     )
 
 
-def _chosen_epoch(config: RunConfig, *, validated: bool) -> str:
-    if averaged := config.training.averaged_epochs:
-        return f"mean of the weights of the last {averaged}"
-    return "lowest validation loss" if validated else "last"
+def _chosen_epoch(configs: list[RunConfig], *, validated: bool) -> str:
+    """Which epochs' weights were taken; a nested protocol's candidates may differ in that."""
+    plain = "lowest validation loss" if validated else "last"
+    averaged = [config.training.averaged_epochs for config in configs]
+    return " or ".join(dict.fromkeys(f"mean of the weights of the last {n}" if n else plain for n in averaged))
 
 
 def _check_flags(flag_values: flags.FlagValues) -> None:

@@ -156,7 +156,8 @@ class TrainingConfig(Config):
         Args:
           kind: of training that would pass over it, for people.
         """
-        for name in ("swa_fraction", "teacher", "initial_weights"):
+        only_of_classifiers = ("swa_fraction", "teacher", "initial_weights", "shuffle_labels", "class_weights")
+        for name in (*only_of_classifiers, "early_stopping_patience"):
             check(not getattr(self, name), f"training.{name} has no part in {kind}; leave it out.")
 
     def check(self) -> None:

@@ -11,10 +11,9 @@ from tfaudio.config import RunConfig
 from tfaudio.data.catalog import read_dataset
 from tfaudio.data.recordings import Recordings, read_recordings
 from tfaudio.data.spec import Clip, DatasetSpec, Skipped
-from tfaudio.data.split import Split, leave_one_group_out, split_dataset
+from tfaudio.data.split import Split, leave_group_out, split_dataset
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
-from tfaudio.registry import unknown_name_message
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,8 @@ def split_of(config: RunConfig, spec: DatasetSpec) -> Split:
             validation_fraction=config.data.validation_fraction,
         )
         return replace(split, rule=split.rule + note)
-    for split in leave_one_group_out(spec, validation_fraction=config.data.validation_fraction):
-        if spec.group_of(split.test[0]) == group:
-            return replace(split, rule=split.rule + note)
-    known = sorted({spec.group_of(clip) for clip in spec.clips})
-    raise TfaudioError(unknown_name_message(f"group of data set '{spec.name}'", group, known))
+    split = leave_group_out(spec, group, validation_fraction=config.data.validation_fraction)
+    return replace(split, rule=split.rule + note)
 
 
 def fingerprint_of(config: RunConfig, spec: DatasetSpec) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tfaudio.data.spec import Clip, DatasetSpec
 from tfaudio.errors import TfaudioError
+from tfaudio.registry import unknown_name_message
 
 _TEST_SALT = "tfaudio test 1"
 # Another salt than the test's, or the validation groups would be those that came next to the test set.
@@ -117,17 +118,18 @@ def split_dataset(
     return Split(tuple(train), tuple(validation), tuple(test), rule)
 
 
-def leave_one_group_out(spec: DatasetSpec, *, validation_fraction: float = 0.0) -> Iterator[Split]:
-    """Yields one split a group, in the order of their names, with that group as the test set.
+def leave_group_out(spec: DatasetSpec, group: str, *, validation_fraction: float = 0.0) -> Split:
+    """Returns the split with one group as the test set, as leave-one-group-out has one for each.
 
     Official folds and splits play no part.
 
     Args:
       spec: the data set.
+      group: to test on.
       validation_fraction: share of the training groups of each class to hold out by hash.
 
     Raises:
-      TfaudioError: if there is only one group, or no clip is left to validate on.
+      TfaudioError: if there is no such group or no other one, or no clip is left to validate on.
     """
     groups = sorted({spec.group_of(clip) for clip in spec.clips})
     if len(groups) < 2:
@@ -135,11 +137,12 @@ def leave_one_group_out(spec: DatasetSpec, *, validation_fraction: float = 0.0) 
             f"Data set '{spec.name}' has {len(groups)} group of recordings, so none can be left out; name the "
             "groups in a manifest, or choose another protocol."
         )
-    for group in groups:
-        test = tuple(clip for clip in spec.clips if spec.group_of(clip) == group)
-        rest = [clip for clip in spec.clips if spec.group_of(clip) != group]
-        train, validation, note = _hold_out_validation(spec, rest, validation_fraction)
-        yield Split(tuple(train), tuple(validation), test, f"test: group '{group}'" + note)
+    if group not in groups:
+        raise TfaudioError(unknown_name_message(f"group of data set '{spec.name}'", group, groups))
+    test = tuple(clip for clip in spec.clips if spec.group_of(clip) == group)
+    rest = [clip for clip in spec.clips if spec.group_of(clip) != group]
+    train, validation, note = _hold_out_validation(spec, rest, validation_fraction)
+    return Split(tuple(train), tuple(validation), test, f"test: group '{group}'" + note)
 
 
 def _check_fold(spec: DatasetSpec, fold: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from tfaudio.data.labelled import LabelledData
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.evaluate import Evaluation, evaluate, read_part
 from tfaudio.evaluation.metrics import compute_metrics
+from tfaudio.evaluation.plan import folder_of
 from tfaudio.evaluation.protocol import fold_of
 from tfaudio.models.classifier import body, build_classifier
 from tfaudio.models.registry import without_weights
@@ -65,12 +65,11 @@ def group_members(paths: Sequence[Path]) -> list[Members]:
             )
     for runs in by_fold.values():
         _check_belong_together(runs)
-    return [Members(fold, _folder_name(runs[0]), tuple(runs)) for fold, runs in by_fold.items()]
-
-
-def _folder_name(run: Path) -> str:
-    """The name of a run's folder without its seed: that of its fold or group."""
-    return re.sub(r"_?seed_\d+$", "", run.name)
+    tested = {fold: read_config(runs[0]).data for fold, runs in by_fold.items()}
+    return [
+        Members(fold, folder_of(tested[fold].test_fold, tested[fold].test_group), tuple(runs))
+        for fold, runs in by_fold.items()
+    ]
 
 
 def _check_belong_together(runs: Sequence[Path]) -> None:

@@ -237,5 +237,7 @@ def _tokens(bundle: Bundle, recordings: Recordings, indices: np.ndarray, inputs:
     if inputs == "audio":
         tokens[:] = 0
     elif inputs == "audio_and_shuffled_text":
-        tokens[indices] = tokens[np.random.default_rng(bundle.config.training.seed).permutation(indices)]
+        # Round a circle of all in random order, so that none keeps its own.
+        order = np.random.default_rng(bundle.config.training.seed).permutation(indices)
+        tokens[order] = tokens[np.roll(order, 1)]
     return tokens

@@ -101,12 +101,12 @@ def plan_runs(
         if len(groups) < 2:
             raise TfaudioError(f"Data set '{spec.name}' has no two groups, so none can be left out; name them.")
         tests = [
-            (group, f"group_{_file_name(group)}", {"data.test_fold": None, "data.test_group": group})
-            for group in groups
+            (group, folder_of(None, group), {"data.test_fold": None, "data.test_group": group}) for group in groups
         ]
     elif folds:
         tests = [
-            (str(fold), f"fold_{fold}" if len(folds) > 1 or nested else "", {"data.test_fold": fold}) for fold in folds
+            (str(fold), folder_of(fold, None) if len(folds) > 1 or nested else "", {"data.test_fold": fold})
+            for fold in folds
         ]
     runs = []
     for fold, folder, overrides in tests:
@@ -165,6 +165,13 @@ def check_known_runs(planned: Iterable[PlannedRun], standing: Sequence[str]) -> 
         raise TfaudioError(
             f"The output folder holds {known}; resume with the same --folds, --seeds and --protocol, or name another."
         )
+
+
+def folder_of(fold: int | None, group: str | None) -> str:
+    """Names the folder of what is tested on an official fold, or on a group; "test" where it is neither."""
+    if group is not None:
+        return f"group_{_file_name(group)}"
+    return "test" if fold is None else f"fold_{fold}"
 
 
 def _file_name(group: str) -> str:

@@ -166,6 +166,10 @@ class Degradation:
     among_others: bool = False
     usable: Callable[[int, float], bool] = lambda sample_rate, severity: True
 
+    def exists_at(self, sample_rate: int) -> bool:
+        """Whether any severity is to be had at a rate, Hz."""
+        return any(self.usable(sample_rate, severity) for severity in self.severities)
+
 
 _RATIOS_DB = (30.0, 20.0, 10.0, 5.0, 0.0, -5.0)
 DEGRADATIONS: Mapping[str, Degradation] = {
@@ -272,6 +276,12 @@ def measure_run(
     if any(d.among_others for d in degradations.values()) and not all(babblers.values()):
         raise TfaudioError("All test recordings are of one class, so none can babble; leave babble out.")
 
+    for name, degradation in degradations.items():
+        if not degradation.exists_at(rate):
+            raise TfaudioError(
+                f"There is no '{name}' of recordings at {rate} Hz (front_end.sample_rate); leave it out of "
+                "--degradations."
+            )
     points = [CLEAN] + [(n, s) for n, d in degradations.items() for s in d.severities if d.usable(rate, s)]
     lengths = np.array([_num_samples(point, len(w), rate) for point in points for w in waveforms], np.int64)
 

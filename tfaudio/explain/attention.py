@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import keras
@@ -65,7 +66,8 @@ def attend(bundle: Bundle, waveforms: np.ndarray) -> Attention:
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     pooling = outputs.pop("attention_pooling")
     front_end = bundle.config.front_end
-    frames_per_patch = -(-front_end.num_frames(waveforms.shape[-1]) // pooling.shape[-1])
+    # Models only ever halve their frames; of a short clip the last patch may be a part of one.
+    frames_per_patch = 2 ** round(math.log2(front_end.num_frames(waveforms.shape[-1]) / pooling.shape[-1]))
     return Attention(
         scores=exponentials / exponentials.sum(axis=-1, keepdims=True),
         pooling=pooling,

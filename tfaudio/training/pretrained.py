@@ -12,8 +12,8 @@ import keras
 import tfaudio
 from tfaudio.bundle import read_weights
 from tfaudio.config import RunConfig
-from tfaudio.data.spec import Clip
-from tfaudio.data.split import Split
+from tfaudio.data.labelled import split_of
+from tfaudio.data.spec import Clip, DatasetSpec
 from tfaudio.errors import TfaudioError
 from tfaudio.files import write_json
 from tfaudio.golden import sha256
@@ -74,13 +74,13 @@ def read_pretraining(folder: Path, *, finished: bool = True) -> dict[str, Any]:
     return {**document, "config": config, "recordings": recordings}
 
 
-def find_pretrained(config: RunConfig, split: Split) -> Path | None:
+def find_pretrained(config: RunConfig, spec: DatasetSpec) -> Path | None:
     """Returns the folder of the weights that a run starts from; None if it draws its own.
 
     Args:
       config: training.initial_weights names the folder, or one that holds a folder for each fold or group, of which the
         one without this run's test recordings is taken.
-      split: of the run.
+      spec: the data set of the run.
 
     Raises:
       TfaudioError: if there are no such weights, they are of another model or front end, or they were found on test
@@ -108,7 +108,10 @@ def find_pretrained(config: RunConfig, split: Split) -> Path | None:
             f"training.initial_weights (--initial_weights): {folder} was trained with another {', '.join(differing)}; "
             "give both the same model and front end."
         )
-    known = found[folder]["recordings"].intersection(file_hashes(split.test))
+    # The fold that a nested protocol leaves out is the one that its choice is tested on.
+    left_out = [] if config.data.left_out_fold is None else spec.clips
+    left_out = [clip for clip in left_out if clip.fold == config.data.left_out_fold]
+    known = found[folder]["recordings"].intersection(file_hashes([*split_of(config, spec).test, *left_out]))
     if known and not config.training.initial_weights_saw_test:
         raise TfaudioError(
             f"training.initial_weights (--initial_weights): {folder} was trained on {len(known)} of this run's test "

@@ -85,7 +85,7 @@ def train(
     strategy = check_settings(config, len(labels))
     check_inputs_stay(run_dir, config)
     teachers = find_teachers(config, data.spec, split)
-    pretrained = find_pretrained(config, split)
+    pretrained = find_pretrained(config, data.spec)
     tokenizer = None
     if config.text.length:
         tokenizer = build_tokenizer((recordings.clips[i].text for i in chosen), config.text, labels)

@@ -22,7 +22,6 @@ from tfaudio.config import RunConfig
 from tfaudio.data.augmentation import waveform_augmentation
 from tfaudio.data.labelled import LabelledData
 from tfaudio.errors import TfaudioError
-from tfaudio.evaluation.metrics import bootstrap_interval
 from tfaudio.features.family import smallest_deviations
 from tfaudio.features.front_end import compute_features
 from tfaudio.features.normalization import Normalization, NormalizationFitter
@@ -37,6 +36,7 @@ from tfaudio.transcription.strings import Spoken, StringConfig, draw_strings
 
 RECOGNIZER = "recognizer.json"
 FORMAT_VERSION = 1
+_RESAMPLES = 10_000
 _TEST = 1_000_003  # what the seed of the strings to test on has and no epoch's
 
 Search = Literal["greedy", "beam"]
@@ -182,7 +182,7 @@ def train_recognizer(
     Raises:
       TfaudioError: if there is no such speaker, or none is left to train on.
     """
-    config.training.check_plain("the training of a recogniser")
+    _check_heeded(config)
     words = words_of_speakers(data)
     for speaker in test_speakers:
         if speaker not in words:
@@ -213,6 +213,21 @@ def train_recognizer(
     return Recognizer(config, strings, labels, tuple(sorted(known)), normalization, model)
 
 
+def _check_heeded(config: RunConfig) -> None:
+    """Refuses settings that this training would pass over."""
+    config.training.check_plain("the training of a recogniser")
+    if config.training.mixed_precision or config.training.strategy not in ("auto", "cpu"):
+        raise TfaudioError(
+            "The training of a recogniser is in float32 on one device; leave out training.mixed_precision and "
+            "training.strategy."
+        )
+    if not config.front_end.standardized:
+        raise TfaudioError(
+            "A recogniser takes standardised features of which nothing is learnt; leave out front_end.standardize=false, "
+            "front_end.pcen.trainable and the features leaf, sincnet and waveform."
+        )
+
+
 def evaluate_recognizer(recognizer: Recognizer, words: Words, *, width: int = 16) -> dict[str, Any]:
     """Measures how wrong a recogniser is about new strings.
 
@@ -240,8 +255,9 @@ def evaluate_recognizer(recognizer: Recognizer, words: Words, *, width: int = 16
 def _errors(found: Sequence[Sequence[int]], said: Sequence[Sequence[int]]) -> dict[str, Any]:
     errors = np.array([edit_distance(f, s) for f, s in zip(found, said, strict=True)], np.float64)
     lengths = np.array([len(s) for s in said], np.float64)
-    # A string counts by its words, so that the mean of the resampled shares is the error rate.
-    low, high = bootstrap_interval(errors * len(errors) / lengths.sum())
+    # Strings are drawn anew with all their words: how long they are is no doubt about the rate.
+    drawn = np.random.default_rng(0).multinomial(len(said), np.full(len(said), 1 / len(said)), size=_RESAMPLES)
+    low, high = map(float, np.quantile(drawn @ errors / (drawn @ lengths), [0.025, 0.975]))
     return {
         "word_error_rate": float(errors.sum() / lengths.sum()),
         "interval": [low, high],

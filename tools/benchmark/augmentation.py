@@ -26,14 +26,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import tensorflow as tf
 
-from tfaudio.config import RunConfig
+from tfaudio.config import AugmentConfig, Config, RunConfig
 from tfaudio.data.labelled import read_labelled_data
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.recipes import recipe
 
+# All that an augmentation can be asked to do, off.
 _OFF = {
-    f"augment.{name}": 0
-    for name in ("time_shift", "gain_db", "noise_probability", "time_masks", "frequency_masks", "mixup_alpha")
+    **{
+        f"augment.{name}": 0
+        for name in ("time_shift", "polarity_probability", "gain_db", "noise_probability", "mixup_alpha")
+    },
+    **{f"augment.{name}": 0 for name in ("time_masks", "frequency_masks", "time_warp", "frequency_shift")},
+    **{
+        f"augment.{name}.probability": 0.0 for name, value in vars(AugmentConfig()).items() if isinstance(value, Config)
+    },
 }
 # Batches that are fetched before the clock starts: those that were prefetched while the other pipeline ran.
 _UNTIMED_STEPS = 8

@@ -19,6 +19,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tfaudio.config import DataConfig
+from tfaudio.data.catalog import read_dataset
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,7 +57,7 @@ def main() -> None:
 
 
 def _registered() -> list[str]:
-    from tfaudio.models import MODELS
+    from tfaudio.models import MODELS  # imports TensorFlow
 
     return sorted(MODELS)
 
@@ -75,7 +80,7 @@ def _measure(model: str, arguments: argparse.Namespace) -> dict[str, Any] | None
     run, export = arguments.work_dir / model, arguments.work_dir / f"{model}_export"
     report = arguments.work_dir / f"{model}.json"
     data = [f"--dataset={arguments.dataset}", f"--data_dir={arguments.data_dir}"]
-    has_folds = arguments.dataset.startswith("esc")
+    has_folds = bool(read_dataset(DataConfig(dataset=arguments.dataset, data_dir=arguments.data_dir)).folds)
     train = ["train", *data, f"--model={model}", f"--seed={arguments.seed}", f"--output_dir={run}", "--overwrite"]
     settings = (f"training.epochs={arguments.epochs}", *arguments.set)
     train += [*(f"--set={setting}" for setting in settings), *["--folds=all"] * has_folds]
