@@ -58,11 +58,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     degradations = choose_degradations(flag_values.degradations or DEGRADATIONS)
     rate = read_config(folders[0]).front_end.sample_rate
-    for name in [
-        name for name, one in degradations.items() if not flag_values.degradations and not one.exists_at(rate)
-    ]:
-        print(f"left out: {name}, which recordings at {rate} Hz cannot have", file=sys.stderr)
-        del degradations[name]
+    for name in () if flag_values.degradations else tuple(degradations):
+        if not degradations[name].exists_at(rate):
+            print(f"left out: {name}, which recordings at {rate} Hz cannot have", file=sys.stderr)
+            del degradations[name]
     measured = []
     for number, folder in enumerate(folders, 1):
         print(f"{folder}: run {number} of {len(folders)}", file=sys.stderr)

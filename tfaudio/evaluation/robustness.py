@@ -276,12 +276,11 @@ def measure_run(
     if any(d.among_others for d in degradations.values()) and not all(babblers.values()):
         raise TfaudioError("All test recordings are of one class, so none can babble; leave babble out.")
 
-    for name, degradation in degradations.items():
-        if not degradation.exists_at(rate):
-            raise TfaudioError(
-                f"There is no '{name}' of recordings at {rate} Hz (front_end.sample_rate); leave it out of "
-                "--degradations."
-            )
+    for missing in (name for name, degradation in degradations.items() if not degradation.exists_at(rate)):
+        raise TfaudioError(
+            f"There is no '{missing}' of recordings at {rate} Hz (front_end.sample_rate); leave it out of "
+            "--degradations."
+        )
     points = [CLEAN] + [(n, s) for n, d in degradations.items() for s in d.severities if d.usable(rate, s)]
     lengths = np.array([_num_samples(point, len(w), rate) for point in points for w in waveforms], np.int64)
 

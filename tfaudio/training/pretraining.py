@@ -116,8 +116,8 @@ def pretrain(
     strategy = check_settings(config, NUM_OUTPUTS)
     if config.training.batch_size < 2 * strategy.num_replicas_in_sync:
         raise TfaudioError(
-            f"training.batch_size (--batch_size) {config.training.batch_size} leaves a replica one recording at a time, "
-            "with no other to tell its views from; take a larger one."
+            f"training.batch_size (--batch_size) {config.training.batch_size} leaves a replica one recording at a "
+            "time, with no other to tell its views from; take a larger one."
         )
     recordings = read_recordings(
         clips, sample_rate=config.front_end.sample_rate, config=config.data, skipped=skipped, progress=progress

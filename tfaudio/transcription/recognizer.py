@@ -223,8 +223,8 @@ def _check_heeded(config: RunConfig) -> None:
         )
     if not config.front_end.standardized:
         raise TfaudioError(
-            "A recogniser takes standardised features of which nothing is learnt; leave out front_end.standardize=false, "
-            "front_end.pcen.trainable and the features leaf, sincnet and waveform."
+            "A recogniser takes standardised features of which nothing is learnt; leave out "
+            "front_end.standardize=false, front_end.pcen.trainable and the features leaf, sincnet and waveform."
         )
 
 
