@@ -14,7 +14,7 @@ from tfaudio.bundle import write_config
 from tfaudio.cli import transcribe
 from tfaudio.cli.main import COMMANDS, _parse, main
 from tfaudio.cli.settings import settings_from
-from tfaudio.config import RunConfig
+from tfaudio.config import AugmentConfig, RunConfig
 from tfaudio.data.catalog import DATASETS
 from tfaudio.errors import TfaudioError
 from tfaudio.models import MODELS
@@ -64,6 +64,24 @@ def test_every_figure_has_its_result(name, repository):
     assert (stored.front_end, stored.clip, stored.augment) == (ours.front_end, ours.clip, ours.augment)
     flags_of_result = set(re.findall(r"--(?:dataset|model|test_speakers|protocol)=\S+", result["command"]))
     assert set(re.findall(r"--(?:dataset|model|test_speakers|protocol)=\S+", found.command)) == flags_of_result
+
+
+def test_stored_commands_still_ask_for_the_stored_settings(repository):
+    results = [json.loads(path.read_text()) for path in (repository / "tools" / "benchmark" / "results").glob("*.json")]
+    trainings = [result for result in results if str(result.get("command")).startswith("tfaudio train ")]
+    assert len(trainings) >= 6
+    for result in trainings:
+        _, flag_values = _parsed(result["command"])
+        ours = settings_from(flag_values)
+        stored = {f"{s}.{k}": v for s, values in result["config"].items() for k, v in values.items()}
+        theirs = RunConfig().override(stored)
+        for section in ("front_end", "clip", "model", "text", "training"):
+            assert getattr(ours, section) == getattr(theirs, section), result["command"]
+        assert _what_is_on(ours.augment) == _what_is_on(theirs.augment), result["command"]
+
+
+def _what_is_on(augment: AugmentConfig) -> dict[str, object]:
+    return {name: value for name, value in vars(augment).items() if getattr(value, "probability", 1)}
 
 
 def test_the_defaults_of_data_sets_are_those_that_stored_figures_were_reached_with():
