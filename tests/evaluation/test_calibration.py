@@ -150,6 +150,7 @@ def test_the_threshold_for_unknown_keeps_the_share_it_promises() -> None:
         assert (confidences >= cut).sum() == least
     targets[:25] = 1  # answers that are wrong have no say
     assert unknown_threshold(scores, targets, keep=1.0) == pytest.approx(confidences[25], abs=1e-6)
+    assert unknown_threshold(scores, targets, keep=0.0) == pytest.approx(confidences[-1], abs=1e-6)
     with pytest.raises(TfaudioError, match="No validation recording"):
         unknown_threshold(scores, np.ones(50, int))
 

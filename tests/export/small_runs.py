@@ -130,6 +130,7 @@ def exported(name: str, folder: Path) -> Exported:
             test_targets=targets,
             calibration_names=[f"train_{i}.wav" for i in range(60)],
             dataset_fingerprint="0123abcd",
+            dataset_licence="CC BY 3.0",
         )
         scores = bundle.end_to_end(SAMPLE_RATE).predict(waveforms, verbose=0)
         _EXPORTED[name] = Exported(bundle, report, waveforms, targets, scores)

@@ -9,7 +9,7 @@ import pytest
 from tests.export.small_runs import LABELS, SAMPLE_RATE, Exported, tones
 from tfaudio.bundle import Bundle
 from tfaudio.errors import TfaudioError
-from tfaudio.export.artifact import export_run
+from tfaudio.export.artifact import clear_others, export_run
 from tfaudio.export.report import FORMATS, GateConfig
 from tfaudio.export.tflite import Conversion, TfliteConverter
 
@@ -66,6 +66,7 @@ def test_the_card_says_what_is_known_and_what_is_not(cnn: Exported) -> None:
     assert "mono audio at 16000 Hz in, 1 s at a time" in card
     assert "fingerprint `0123abcd`" in card
     assert "| licence of the model | not stated; to be filled in" in card
+    assert "| licence of the data | CC BY 3.0" in card
     assert "| model_int8.tflite |" in card
     assert "| cello, solo | " in card
     tables = [line for line in card.splitlines() if line.startswith("|")]
@@ -76,6 +77,33 @@ def test_the_table_has_a_line_for_each_format(run: Exported) -> None:
     lines = run.report.to_text().splitlines()
     assert [line.split()[0] for line in lines[:7]] == ["format", "keras", *FORMATS]
     assert "120 test clips" in run.report.to_text()
+
+
+def test_an_export_of_another_kind_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
+    def write(*names: str) -> None:
+        for name in names:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("{}")
+
+    def left() -> list[str]:
+        return sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+
+    mine = ["birds/report.json", "notes.txt"]
+    write(*mine, "model_int8.tflite")
+    clear_others(tmp_path, keep=["fold_1"])
+    assert left() == [*mine[:1], "model_int8.tflite", *mine[1:]]  # without a report it is nobody's
+    write("report.json", "card.md", "golden.npz", "labels.txt")
+    clear_others(tmp_path, keep=["fold_1"])
+    assert left() == mine
+    folds = ["fold_1/model_int8.tflite", "fold_1/report.json", "fold_2/model_int8.tflite", "fold_2/own.txt"]
+    write(*folds)
+    (tmp_path / "report.json").write_text(json.dumps({"folds": {"fold_1": {}, "fold_2": {}, "../x": {}, "fold_3": {}}}))
+    clear_others(tmp_path, keep=["fold_1"])
+    assert left() == sorted([*mine, *folds[:2], folds[3]])
+    (tmp_path / "report.json").write_text(json.dumps({"folds": {"fold_1": {}}}))
+    clear_others(tmp_path, keep=[])
+    assert left() == sorted([*mine, folds[3]])
+    assert not (tmp_path / "fold_1").exists()
 
 
 @pytest.fixture
@@ -209,5 +237,5 @@ def test_mistakes_are_told_in_a_sentence(cnn: Exported, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     assert "--overwrite" in no_export(cnn.bundle, tmp_path)
     assert (tmp_path / "file").read_text() == "mine"
-    with pytest.raises(TfaudioError, match="max_accuracy_drop"):
+    with pytest.raises(TfaudioError, match="--max_accuracy_drop"):
         GateConfig(max_accuracy_drop=1.5)

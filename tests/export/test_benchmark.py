@@ -16,8 +16,8 @@ from ai_edge_litert.interpreter import Interpreter
 from tests.export.small_runs import Exported
 from tfaudio.cli.main import main
 from tfaudio.errors import TfaudioError
-from tfaudio.export.benchmark import operator_times, run_benchmark
-from tfaudio.export.flatbuffer import parse
+from tfaudio.export.benchmark import _Runner, operator_times, run_benchmark
+from tfaudio.export.flatbuffer import parse, serialize
 from tfaudio.export.single_operator import one_operator
 from tfaudio.export.tflite import convert_folder, export_static
 from tfaudio.export.work import Work, work_of
@@ -110,6 +110,26 @@ def test_times_are_of_every_operator(cnn: Exported) -> None:
     assert widened  # what is widened once, when the file is loaded, takes no time in a call
     assert not any(widened)
     assert all(time > 0 for time, kind in zip(times, kinds, strict=True) if kind in ("CONV_2D", "RFFT2D"))
+
+
+def test_a_file_that_loads_and_does_not_run_is_told() -> None:
+    class Broken:
+        def invoke(self) -> None:
+            raise RuntimeError("Node number 3 (ADD) failed to invoke.\n")
+
+    runner = object.__new__(_Runner)
+    runner._interpreter, runner._name = Broken(), "m.tflite"
+    for call in (runner.call, runner.timed_call):
+        with pytest.raises(TfaudioError, match=r"m\.tflite does not run: Node number 3 \(ADD\) failed"):
+            call()
+
+
+def test_a_file_that_branches_is_told_before_anything_is_timed(cnn: Exported, tmp_path: Path) -> None:
+    model = parse(cnn.content("float32"))
+    model.subgraphs = model.subgraphs * 2
+    (tmp_path / "m.tflite").write_bytes(serialize(model))
+    with pytest.raises(TfaudioError, match=r"m\.tflite: The model branches or loops"):
+        run_benchmark([tmp_path / "m.tflite"])
 
 
 def test_files_side_by_side(cnn: Exported) -> None:

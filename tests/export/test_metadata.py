@@ -129,7 +129,7 @@ def test_thresholds_are_given_for_all_or_for_one(cnn: Exported, tmp_path: Path) 
     assert read_thresholds([], LABELS) == {}
     for wrong, message in (
         (["loud"], "neither a number nor LABEL=NUMBER"),
-        (["dog=0.5"], "Label 'dog' is not one of the classes"),
+        (["dog=0.5"], "--threshold=dog=0.5: Unknown class 'dog'"),
         (["1.5"], "must be a score from 0 to 1, not 1.5"),
     ):
         with pytest.raises(TfaudioError, match=message):

@@ -262,7 +262,7 @@ def test_mistakes_are_told_in_a_sentence(bundle: Bundle, tmp_path: Path, capsys:
     says("--clusters must be 2 to 256, not 1", *call, "--clusters=1")
     says("--epochs must be 1 to", *call, "--epochs=0")
     says("--learning_rate must be in (0, 100], not -1.0", *call, "--learning_rate=-1")
-    says("gate.max_accuracy_drop", *call, "--max_accuracy_drop=2")
+    says("--max_accuracy_drop", *call, "--max_accuracy_drop=2")
     says("--run_dir is needed", call[1], code=2)
     says("Unexpected argument 'x'", *call, "x", code=2)
     says("There is no run folder", f"--run_dir={tmp_path / 'none'}", call[1])

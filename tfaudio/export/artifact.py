@@ -167,7 +167,7 @@ def clear_others(output_dir: Path, *, keep: Sequence[str]) -> None:
     except (OSError, ValueError, AttributeError):
         return  # no export's folder
     for name in earlier:
-        if name not in keep:
+        if name not in keep and Path(name).name == name:
             _clear(output_dir / name)
             with contextlib.suppress(OSError):  # where something else lies beside
                 (output_dir / name).rmdir()

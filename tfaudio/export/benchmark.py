@@ -96,6 +96,11 @@ def run_benchmark(paths: Sequence[str | Path], *, threads: Sequence[int] = (1,),
         for count in threads
         for index, content in enumerate(contents)
     }
+    for path, content in zip(paths, contents, strict=True):  # those that load, before anything is timed
+        try:
+            only_graph(parse(content))
+        except TfaudioError as error:
+            raise TfaudioError(f"{path}: {error}") from error
     times: dict[tuple[int, int], list[float]] = {key: [] for key in runners}
     for runner in runners.values():
         runner.call()
@@ -157,10 +162,6 @@ def _read(path: Path) -> bytes:
         raise TfaudioError(f"The model {path} cannot be read: {error.strerror}; name a .tflite file.") from error
     if content[4:8] != b"TFL3":
         raise TfaudioError(f"{path} is not a TFLite file; name one.")
-    try:
-        only_graph(parse(content))  # before anything is timed
-    except TfaudioError as error:
-        raise TfaudioError(f"{path}: {error}") from error
     return content
 
 
