@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfaudio.audio.resample import resample
+from tfaudio.config import RESAMPLER, ResamplerKernel
 
 PAIRS = [
     (44_100, 32_000),
@@ -133,11 +134,17 @@ def test_impossible_rates():
         _by_rate(np.zeros(9, np.float32), 0)
 
 
+@pytest.mark.parametrize("kernel", [RESAMPLER, ResamplerKernel(zero_crossings=16, rolloff=0.86, kaiser_beta=8.0)])
 @pytest.mark.parametrize("source", [44_100, 8_000, 16_000, 22_050, 44_101])
-def test_kernels_kept_in_memory_change_no_value(source):
+def test_kernels_kept_in_memory_change_no_value(source, kernel):
     """Expected or not, in the table or (44,101 Hz has no matrix) not to be had: the same samples."""
     waveforms = np.random.default_rng(0).standard_normal((2, 3000)).astype(np.float32)
     expected = [8_000, 16_000, 22_050, 44_100, 44_101, 48_000]
     signature = [tf.TensorSpec([None, None]), tf.TensorSpec([], tf.int32)]
-    kept = tf.function(lambda w, r: resample(w, r, 16_000, expected_rates=expected), input_signature=signature)
-    np.testing.assert_array_equal(kept(waveforms, source), resample(waveforms, source, 16_000))
+    kept = tf.function(
+        lambda w, r: resample(w, r, 16_000, expected_rates=expected, kernel=kernel), input_signature=signature
+    )
+    result = resample(waveforms, source, 16_000, kernel=kernel)
+    np.testing.assert_array_equal(kept(waveforms, source), result)
+    if source != 16_000 and kernel != RESAMPLER:
+        assert np.abs(result - resample(waveforms, source, 16_000)).max() > 1e-3

@@ -151,6 +151,26 @@ def test_factors_come_from_the_range(name):
     assert high / 1.1 < max(pitches) < high + 2
 
 
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_drawn_speeds_keep_the_band_and_fold_nothing_back(factor):
+    """Tones, at a share of the lower Nyquist frequency, by their level in the middle of the result."""
+    time, lower = np.arange(2 * RATE) / RATE, min(RATE, RATE / factor) / 2
+    levels = {}
+    for share in (0.1, 0.5, 0.75, 1.01, 1.1):
+        if share * lower >= RATE / 2:
+            continue
+        waveform = np.sin(2 * np.pi * share * lower * time).astype(np.float32)
+        result = random_speed(tf.constant(waveform), SpeedConfig(factor=(factor, factor)), (1, 2)).numpy()
+        middle = result[RATE - RATE // 4 : RATE + RATE // 4].astype(np.float64)
+        levels[share] = 10 * np.log10(2 * np.mean(np.square(middle)) + 1e-12)
+        if share < 1:
+            drawn = round(factor * 64) / 64
+            assert abs(pitch_of(middle) - share * lower * drawn) < 1
+    assert all(abs(level) < 0.1 for share, level in levels.items() if share < 1)
+    assert all(level < -80 for share, level in levels.items() if share > 1)
+    assert len(levels) == (5 if factor > 1 else 3)
+
+
 def test_frames_of_the_vocoder_are_about_64_milliseconds():
     assert {rate: vocoder_frame_length(rate) for rate in (8_000, 16_000, 22_050, 44_100, 48_000)} == {
         8_000: 512,

@@ -1,7 +1,7 @@
 """Change of sample rate inside the graph: a polyphase windowed sinc of core operators.
 
 The source rate may be a tensor, known only when a file has been read. `tfaudio.runtime.audio` holds the
-NumPy twin for devices; both take their kernel's shape from `tfaudio.config.RESAMPLER`.
+NumPy twin for devices; both take their kernel's shape from `tfaudio.config.RESAMPLER`, unless asked for another.
 
 Source: J. O. Smith, "Digital Audio Resampling", https://ccrma.stanford.edu/~jos/resample/ (the kernel);
 the matrix of all phases is the layout of torchaudio and julius.
@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfaudio.config import RESAMPLER
+from tfaudio.config import RESAMPLER, ResamplerKernel
 
 # Outputs whose kernels stand in memory at a time where the kernel is interpolated: some 4 MB.
 _CHUNK = 1024
@@ -25,11 +25,16 @@ _ALIGNMENT = 16  # floats: a stretch of a vector that begins at a multiple is ha
 
 
 def resample(
-    waveform: tf.Tensor, source_rate: int | tf.Tensor, target_rate: int, *, expected_rates: Sequence[int] = ()
+    waveform: tf.Tensor,
+    source_rate: int | tf.Tensor,
+    target_rate: int,
+    *,
+    expected_rates: Sequence[int] = (),
+    kernel: ResamplerKernel = RESAMPLER,
 ) -> tf.Tensor:
     """Resamples, with zero phase: sample k of the result lies at k / target_rate seconds.
 
-    Flat to within 0.1 dB up to 0.9 of the lower Nyquist frequency; what would fold back is 80 dB down.
+    By default flat to within 0.1 dB up to 0.9 of the lower Nyquist frequency, with what would fold back 80 dB down.
     Before the first and after the last sample there is silence.
 
     Args:
@@ -38,6 +43,7 @@ def resample(
       target_rate: Hz, above 0.
       expected_rates: Hz, of sources whose kernels are computed in advance and kept in memory. No value changes, but
         the kernel from 44.1 kHz takes longer than five seconds of sound.
+      kernel: the low pass; a shorter one is cheaper and less steep.
 
     Returns:
       float32 [..., ceil(n * target_rate / source_rate)].
@@ -61,24 +67,31 @@ def resample(
         leading, num_samples = tf.shape(waveform)[:-1], tf.shape(waveform)[-1]
         rows = tf.reshape(waveform, [-1, num_samples])
     if known is None:
-        result = _switch(rows, source, target_rate, _prepare(tuple(expected_rates), target_rate))
+        result = _switch(rows, source, target_rate, kernel, _prepare(tuple(expected_rates), target_rate, kernel))
     else:
-        kernels = _prepare((int(known),) if known in expected_rates else (), target_rate)
-        result = _by_prepared_kernel(rows, source, kernels) if kernels else _by_any_kernel(rows, source, target_rate)
+        kernels = _prepare((int(known),) if known in expected_rates else (), target_rate, kernel)
+        if kernels is None:
+            result = _by_any_rates(kernel)(rows, source, target_rate)
+        else:
+            result = _by_prepared_kernel(rows, source, kernels)
     result = tf.reshape(result, tf.concat([leading, tf.shape(result)[-1:]], axis=0))
     return tf.ensure_shape(result, waveform.shape[:-1].concatenate([None]))
 
 
-def _switch(rows: tf.Tensor, source: tf.Tensor, target_rate: int, kernels: _Kernels | None) -> tf.Tensor:
+def _switch(
+    rows: tf.Tensor, source: tf.Tensor, target_rate: int, kernel: ResamplerKernel, kernels: _Kernels | None
+) -> tf.Tensor:
     """Resamples from a rate that only the run knows."""
+
+    by_any = _by_any_rates(kernel)
 
     def change() -> tf.Tensor:
         if kernels is None:
-            return _by_any_kernel(rows, source, target_rate)
+            return by_any(rows, source, target_rate)
         return tf.cond(
             tf.reduce_any(tf.equal(source, kernels.rates)),
             lambda: _by_prepared_kernel(rows, source, kernels),
-            lambda: _by_any_kernel(rows, source, target_rate),
+            lambda: by_any(rows, source, target_rate),
         )
 
     return tf.cond(tf.equal(source, target_rate), lambda: rows, change)
@@ -99,14 +112,14 @@ class _Kernels(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def _prepare(rates: tuple[int, ...], target_rate: int) -> _Kernels | None:
+def _prepare(rates: tuple[int, ...], target_rate: int, kernel: ResamplerKernel) -> _Kernels | None:
     """Computes what the rates need, where they have a matrix at all; None if none has."""
     kept, layout, values, start = [], [], [], 0
     # Outside of any graph, so that graphs take the values in by reference.
     with tf.init_scope(), tf.device("CPU:0"):
         for rate in rates:
             divisor = math.gcd(rate, target_rate)
-            plan = _plan(tf.constant(rate // divisor), tf.constant(target_rate // divisor))
+            plan = _plan(tf.constant(rate // divisor), tf.constant(target_rate // divisor), kernel)
             if rate == target_rate or not plan.fits:
                 continue
             matrix = _matrix(plan).numpy().ravel()
@@ -126,46 +139,52 @@ def _by_prepared_kernel(rows: tf.Tensor, source: tf.Tensor, kernels: _Kernels) -
     return _by_matrix(rows, matrix, half, step, outputs)
 
 
-@functools.partial(
-    tf.function,
-    input_signature=[tf.TensorSpec([None, None]), tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32)],
-    autograph=False,
-    # Built when it is first called: as a part of every pipeline's graph it cost each pass a tenth of a second.
-    experimental_attributes={"_noinline": True},
-)
-def _by_any_kernel(rows: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    divisor = _greatest_common_divisor(source, target)
-    plan = _plan(source // divisor, target // divisor)
-    return tf.cond(
-        plan.fits,
-        lambda: _by_matrix(rows, _matrix(plan), plan.half, plan.step, plan.outputs),
-        lambda: _by_interpolation(rows, plan.down, plan.up),
+@functools.cache
+def _by_any_rates(kernel: ResamplerKernel) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+    """A function of rows, source and target rate."""
+
+    @functools.partial(
+        tf.function,
+        input_signature=[tf.TensorSpec([None, None]), tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32)],
+        autograph=False,
+        # Built when it is first called: as a part of every pipeline's graph it cost each pass a tenth of a second.
+        experimental_attributes={"_noinline": True},
     )
+    def change(rows: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        divisor = _greatest_common_divisor(source, target)
+        plan = _plan(source // divisor, target // divisor, kernel)
+        return tf.cond(
+            plan.fits,
+            lambda: _by_matrix(rows, _matrix(plan), plan.half, plan.step, plan.outputs),
+            lambda: _by_interpolation(rows, plan),
+        )
+
+    return change
 
 
 def _greatest_common_divisor(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.while_loop(lambda a, b: b > 0, lambda a, b: (b, tf.math.floormod(a, b)), (a, b))[0]
 
 
-def _half_width(down: tf.Tensor, up: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _half_width(down: tf.Tensor, up: tf.Tensor, kernel: ResamplerKernel) -> tuple[tf.Tensor, tf.Tensor]:
     """The kernel's reach to either side in source samples, exact (float64) and rounded up (int32)."""
     scale = tf.minimum(tf.constant(1.0, tf.float64), tf.cast(up, tf.float64) / tf.cast(down, tf.float64))
-    reach = RESAMPLER.zero_crossings / (RESAMPLER.rolloff * scale)
+    reach = kernel.zero_crossings / (kernel.rolloff * scale)
     return reach, tf.cast(tf.math.ceil(reach), tf.int32)
 
 
-def _kernel(distance: tf.Tensor, reach: tf.Tensor) -> tf.Tensor:
+def _values(distance: tf.Tensor, reach: tf.Tensor, kernel: ResamplerKernel) -> tf.Tensor:
     """The windowed sinc at a distance in source samples, float64, up to a constant factor."""
     position = distance / reach  # -1 to 1 within the kernel
-    angle = math.pi * RESAMPLER.zero_crossings * position
+    angle = math.pi * kernel.zero_crossings * position
     sinc = tf.where(tf.equal(angle, 0.0), tf.ones_like(angle), tf.math.divide_no_nan(tf.sin(angle), angle))
     inside = tf.maximum(1.0 - tf.square(position), 0.0)
-    window = tf.math.special.bessel_i0(RESAMPLER.kaiser_beta * tf.sqrt(inside))
+    window = tf.math.special.bessel_i0(kernel.kaiser_beta * tf.sqrt(inside))
     return tf.where(tf.abs(position) < 1.0, sinc * window, tf.zeros_like(sinc))
 
 
 class _Plan(NamedTuple):
-    """How two rates are resampled; scalars, int32 but for `fits`.
+    """How two rates are resampled; scalars, int32 but for `fits` and `kernel`.
 
     Args:
       down: the source rate, and
@@ -174,6 +193,7 @@ class _Plan(NamedTuple):
       step: source samples from one block to the next.
       outputs: samples that a block gives.
       fits: whether a block's matrix is small enough to be made.
+      kernel: the low pass.
     """
 
     down: tf.Tensor
@@ -182,13 +202,14 @@ class _Plan(NamedTuple):
     step: tf.Tensor
     outputs: tf.Tensor
     fits: tf.Tensor
+    kernel: ResamplerKernel
 
 
-def _plan(down: tf.Tensor, up: tf.Tensor) -> _Plan:
-    half = _half_width(down, up)[1]
+def _plan(down: tf.Tensor, up: tf.Tensor, kernel: ResamplerKernel) -> _Plan:
+    half = _half_width(down, up, kernel)[1]
     cycles = -(-2 * half // down)  # enough for a block to be as long as the kernel
     entries = tf.cast(cycles * down + 2 * half, tf.int64) * tf.cast(cycles * up, tf.int64)
-    return _Plan(down, up, half, cycles * down, cycles * up, entries <= RESAMPLER.matrix_limit)
+    return _Plan(down, up, half, cycles * down, cycles * up, entries <= kernel.matrix_limit, kernel)
 
 
 def _resampled_length(rows: tf.Tensor, down: tf.Tensor, up: tf.Tensor) -> tf.Tensor:
@@ -217,9 +238,10 @@ def _matrix(plan: _Plan) -> tf.Tensor:
 
     Both parts, one above the other, hold the kernel at each output's place in their columns, of sum 1.
     """
-    reach, up = _half_width(plan.down, plan.up)[0], plan.up
+    reach, up = _half_width(plan.down, plan.up, plan.kernel)[0], plan.up
     # All distances are whole multiples of 1 / up, so each value of the kernel is computed once.
-    table = _kernel(tf.cast(tf.range(plan.half * up + 1), tf.float64) / tf.cast(up, tf.float64), reach)
+    steps = tf.cast(tf.range(plan.half * up + 1), tf.float64)
+    table = _values(steps / tf.cast(up, tf.float64), reach, plan.kernel)
     inputs, outputs = tf.range(2 * plan.step), tf.range(plan.outputs)
     distance = tf.abs((inputs - plan.half)[:, tf.newaxis] * up - outputs[tf.newaxis] * plan.down)
     matrix = tf.gather(table, tf.minimum(distance, plan.half * up))  # the table's last value is 0
@@ -227,13 +249,14 @@ def _matrix(plan: _Plan) -> tf.Tensor:
     return tf.concat([matrix[: plan.step], matrix[plan.step :]], axis=1)
 
 
-def _by_interpolation(rows: tf.Tensor, down: tf.Tensor, up: tf.Tensor) -> tf.Tensor:
+def _by_interpolation(rows: tf.Tensor, plan: _Plan) -> tf.Tensor:
     """Nearly coprime rates, such as 44,101 to 16,000 Hz: no table of all phases, bounded memory."""
+    down, up, kernel = plan.down, plan.up, plan.kernel
     length = _resampled_length(rows, down, up)
-    reach, half = _half_width(down, up)
+    reach, half = _half_width(down, up, kernel)
     taps = 2 * half
-    phases = tf.cast(tf.range(RESAMPLER.phases + 1), tf.float64) / RESAMPLER.phases
-    bank = _kernel(tf.cast(tf.range(taps) - half + 1, tf.float64) - phases[:, tf.newaxis], reach)
+    phases = tf.cast(tf.range(kernel.phases + 1), tf.float64) / kernel.phases
+    bank = _values(tf.cast(tf.range(taps) - half + 1, tf.float64) - phases[:, tf.newaxis], reach, kernel)
     bank = tf.cast(bank / tf.reduce_sum(bank, axis=1, keepdims=True), tf.float32)
     padded = tf.pad(rows, [[0, 0], [half - 1, half + 1]])
     num_rows = tf.shape(rows)[0]
@@ -242,12 +265,12 @@ def _by_interpolation(rows: tf.Tensor, down: tf.Tensor, up: tf.Tensor) -> tf.Ten
         output = tf.range(first, tf.minimum(first + _CHUNK, length))
         place = tf.cast(output, tf.int64) * tf.cast(down, tf.int64)
         base = tf.cast(place // tf.cast(up, tf.int64), tf.int32)
-        phase = tf.cast(place % tf.cast(up, tf.int64), tf.float64) * (RESAMPLER.phases / tf.cast(up, tf.float64))
+        phase = tf.cast(place % tf.cast(up, tf.int64), tf.float64) * (kernel.phases / tf.cast(up, tf.float64))
         lower = tf.cast(phase, tf.int32)
         share = tf.cast(phase - tf.cast(lower, tf.float64), tf.float32)[:, tf.newaxis]
-        kernel = tf.gather(bank, lower) * (1.0 - share) + tf.gather(bank, lower + 1) * share
+        weights = tf.gather(bank, lower) * (1.0 - share) + tf.gather(bank, lower + 1) * share
         frames = tf.gather(padded, base[:, tf.newaxis] + tf.range(taps), axis=1)
-        part = tf.einsum("rot,ot->or", frames, kernel)
+        part = tf.einsum("rot,ot->or", frames, weights)
         return first + _CHUNK, parts.write(first // _CHUNK, part)
 
     end = tf.maximum(length, 1)  # one empty chunk where there is nothing, since no chunk at all cannot be joined
