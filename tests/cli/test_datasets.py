@@ -45,6 +45,9 @@ def test_the_list_says_how_to_get_each(capsys: pytest.CaptureFixture[str]) -> No
         (["audit", "esc50", "--output_dir=x"], "Unexpected argument 'esc50'"),
         (["--strict"], "--strict goes with audit"),
         (["--overwrite"], "--overwrite goes with audit"),
+        (["--data_dir=x"], "--data_dir goes with audit"),
+        (["--output_dir=x", "--data_dir=y", "--dataset=synthetic"], "--data_dir goes with audit"),
+        (["--output_dir=x", "--json", "--dataset=synthetic"], "--json goes with audit"),
         (["--output_dir=x", "--dataset=esc50"], "--output_dir goes with fetch, audit, or --dataset=synthetic"),
     ],
 )

@@ -220,7 +220,12 @@ def test_folds_are_trained_and_exported_together(small_data, tmp_path, capsys):
     assert main(["export", *arguments]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["mean_accuracy"]["float32"] == pytest.approx(result["accuracy"])
-    assert (tmp_path / "out" / "fold_1" / "model_float32.tflite").is_file()
+    file = tmp_path / "out" / "fold_1" / "model_float32.tflite"
+    exported = file.read_bytes()
+    assert "noise" in _error(capsys, 1, "export", *arguments, "--overwrite", f"--data_dir={tmp_path / 'noise'}")
+    assert "LABEL=NUMBER" in _error(capsys, 2, "export", *arguments, "--overwrite", "--threshold=loud")
+    assert file.read_bytes() == exported
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
     assert "its folds are" in _error(capsys, 1, "evaluate", f"--run_dir={tmp_path / 'run'}")
 
 
@@ -260,6 +265,8 @@ def test_a_run_takes_up_where_it_stopped(small_data, tmp_path):
         (["evaluate", "--run_dir={tmp}/none", "--json={tmp}/file/e.json"], 1, "not a folder"),
         (["info"], 2, "Name one"),
         (["trian"], 2, "Did you mean 'train'"),
+        (["info", "{tmp}/" + 300 * "n"], 1, "cannot be used: File name too long"),
+        (["predict", "--model={tmp}/" + 300 * "n", "{data}"], 1, "cannot be used: File name too long"),
     ],
 )
 def test_mistakes_are_told_in_one_line(arguments, code, message, small_data, tmp_path, capsys):
@@ -292,6 +299,9 @@ def test_test_recordings_that_broke_later_are_told(small_data, tmp_path, capsys)
     assert f"not scored: {broken}" in capsys.readouterr().err
     document = json.loads((tmp_path / "e.json").read_text())
     assert (document["num_clips"], [s["path"] for s in document["skipped"]]) == (19, [str(broken)])
+    points = ["--degradations=gain", f"--report_dir={tmp_path / 'robust'}"]
+    assert main(["robustness", f"--run_dir={run}", *points]) == 0
+    assert f"not scored: {broken}" in capsys.readouterr().err
     wide = ["--max_accuracy_drop=1", "--min_agreement=0", "--formats=float32"]
     assert main(["export", f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}", *wide]) == 0
     assert f"not used: {broken}" in capsys.readouterr().err

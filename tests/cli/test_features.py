@@ -75,6 +75,12 @@ def test_the_settings_of_a_run_are_taken(tmp_path: Path) -> None:
         assert stored["features"].shape[1] == 12
 
 
+def test_settings_that_librosa_knows_nothing_of_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = ["deltas=1", "compression=pcen"]
+    assert main(["features", "--compare=librosa", *(f"--set=front_end.{text}" for text in chosen)]) == 0
+    assert "not equal" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("extra", [[], ["real.wav"]])
 def test_the_table_says_that_all_is_equal(extra: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [str(recording(tmp_path / name)) for name in extra]
@@ -115,6 +121,8 @@ def test_one_feature_that_is_not_equal_is_told_by_the_exit_code(
         (["{file}", "--output={out}", "--set=front_end.feature=leaf"], 1, "is learnt with a classifier"),
         (["{file}", "--output={out}", "--set=front_end.feature=cqt", "--set=front_end.cqt.num_bins=99"], 1, "beyond"),
         (["--compare=librosa", "--output={out}"], 2, "--compare writes no features"),
+        (["--compare=librosa", "--format=csv"], 2, "--compare writes no features"),
+        (["{file}", "--output={out}/x.npz", "--format=csv"], 2, "contradict each other"),
         (["{integers}", "--output={out}"], 1, "16-bit integers"),
     ],
 )

@@ -131,6 +131,25 @@ def test_calibration_changes_what_every_reader_of_the_run_gets(
     assert Classifier(model).metadata.thresholds == {**kept["thresholds"], "low": 0.123}
 
 
+def test_what_is_trained_on_from_a_calibrated_run_is_the_run_as_trained(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(run, path)
+    assert main(["calibrate", f"--run_dir={path}"]) == 0
+    given = []
+
+    def optimize_run(taken: bundle.Bundle, *_: object, **__: object) -> None:
+        given.append([weights.numpy() for weights in taken.classifier.weights])
+        raise TfaudioError("enough")
+
+    monkeypatch.setattr("tfaudio.optimize.run.optimize_run", optimize_run)
+    assert main(["optimize", f"--run_dir={path}", f"--output_dir={tmp_path / 'out'}", "--method=prune"]) == 1
+    trained = load_bundle(run).classifier.weights
+    for found, expected in zip(*given, trained, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_a_temperature_is_found_on_validation_recordings_alone(
     run: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,22 @@ def test_a_folder_is_searched_as_training_does(
     assert paths(capsys, here) == [*map(str, found), str(here / "c" / "2.wav")]
 
 
+def test_recordings_that_cannot_be_decoded_are_told(
+    fixed_model: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "phone.m4a").write_bytes(b"x")
+    (tmp_path / "notes.txt").write_bytes(b"x")
+    assert main(["predict", "--model=m", str(tmp_path)]) == 1
+    assert "phone.m4a: .m4a files cannot be decoded; convert them to WAV or FLAC" in capsys.readouterr().err
+    write(tmp_path / "a.wav")
+    assert main(["predict", "--model=m", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert "phone.m4a" in captured.err
+    assert "1 of 2" in captured.err
+    assert "notes.txt" not in captured.err
+    assert "a.wav" in captured.out
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no links for everyone")
 def test_a_link_to_a_recording_that_is_gone_is_told(
     fixed_model: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]

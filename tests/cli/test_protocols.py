@@ -37,10 +37,12 @@ def weights(folder: Path) -> dict[str, int]:
 def test_seeds_are_averaged_and_those_that_are_there_are_not_trained_again(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = train(tmp_path, "--folds=1", "--seeds=3")
+    document = Path(f"{tmp_path}.json")
+    first = train(tmp_path, "--folds=1", "--seeds=3", f"--json={document}")
     before = weights(tmp_path)
     more = ["train", f"--output_dir={tmp_path}", "--resume", "--folds=1", "--seeds=0,3"]
-    assert main(more) == 0
+    assert main([*more, f"--json={document}"]) == 0
+    assert json.loads(document.read_text())["seeds"] == [0, 3]
     after = weights(tmp_path)
     assert set(after) == {"seed_0", "seed_3"}
     assert after["seed_3"] == before["seed_3"]

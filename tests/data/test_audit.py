@@ -230,7 +230,9 @@ def test_silent_clips_are_not_called_copies(pets: Pets) -> None:
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
         pets.add(f"{name}.wav", 1e-4 * rng.standard_normal(9_000).astype(np.float32), "bird", "test")
-    assert [kind for kind, *_ in pets.found()] == ["silent", "silent"]
+    pets.add("c.wav", np.zeros(9_000, np.float32), "bird", "test")
+    pets.add("d.wav", np.zeros(9_000, np.float32), "fire", "train")
+    assert [kind for kind, *_ in pets.found()] == ["silent"] * 4
 
 
 def test_parts_of_one_file(pets: Pets) -> None:

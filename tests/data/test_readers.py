@@ -373,6 +373,7 @@ def test_freesound_with_metadata_beside_each(tmp_path: Path) -> None:
         "dogs/1_a": {"username": "ann", "tags": ["dog", "bark"]},
         "dogs/2_b": {"uploader": "bob", "label": "wolf"},
         "3_c": {"username": "ann", "label": "Türe"},
+        "dogs/6_f": {"username": "eve", "label": None},
         "4_d": {"username": "ann", "tags": ["rain"]},
     }
     for name, record in records.items():
@@ -380,7 +381,7 @@ def test_freesound_with_metadata_beside_each(tmp_path: Path) -> None:
         touch(tmp_path, f"{name}.json", content=json.dumps(record).encode())
     touch(tmp_path, "5_e.flac", "readme.txt")
     spec = read("freesound", tmp_path)
-    assert rows(spec, "label", "group") == [("Türe", "ann"), ("dogs", "ann"), ("wolf", "bob")]
+    assert rows(spec, "label", "group") == [("Türe", "ann"), ("dogs", "ann"), ("wolf", "bob"), ("dogs", "eve")]
     assert reasons(spec) == {
         "4_d.wav": 'its metadata has no "label", and it lies in no class folder',
         "5_e.flac": "there is no 5_e.json beside it and no entry in metadata.json",

@@ -140,6 +140,11 @@ def test_a_file_of_something_else_is_told(content: str, message: str, tmp_path: 
         read_predictions(tmp_path / "a.csv")
 
 
+def test_a_file_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,label,predicted\nx.wav,cat,dog\n", "utf-8-sig")
+    assert [(p.label, p.predicted) for p in read_predictions(tmp_path / "a.csv").values()] == [("cat", "dog")]
+
+
 def test_mistaken_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(tmp_path)]) == 2
     assert "Name two" in capsys.readouterr().err

@@ -228,6 +228,8 @@ def test_what_cannot_be_pretrained_is_refused(config, data, weights, tmp_path, c
     with pytest.raises(TfaudioError, match=r"contrastive\.crop must be in \(0, 1\]"):
         ContrastiveConfig(crop=0.0)
     out = f"--output_dir={tmp_path / 'out'}"
+    assert main(["pretrain", f"--data_dir={tmp_path}", out, "--folds=all"]) == 2
+    assert "--folds and --protocol go with --dataset" in capsys.readouterr().err
     assert main(["pretrain", out]) == 2
     assert "--data_dir is needed" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
@@ -272,6 +274,21 @@ def test_members_of_an_ensemble_are_pretrained_by_themselves(config, data, tmp_p
     other = config.override({"model.name": "ensemble", "model.options": {}})
     with pytest.raises(TfaudioError, match="pre-train each by itself"):
         pretrain(other, ContrastiveConfig(), data.recordings.clips, tmp_path / "out")
+
+
+def test_a_refused_pretraining_leaves_the_weights_of_before(config, data, weights, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(weights, out)
+    (tmp_path / "c.json").write_text(config.to_json())
+    command = ["pretrain", f"--config={tmp_path / 'c.json'}", f"--output_dir={out}", "--overwrite"]
+    for mistake in ("--class_weights", "--batch_size=1", "--set=clip.seconds=null"):
+        assert main([*command, mistake]) == 1
+        capsys.readouterr()
+        assert (out / ENCODER).read_bytes() == (weights / ENCODER).read_bytes()
+    shutil.copytree(weights, out / "fold_9")
+    assert main([*command, "--epochs=1"]) == 0
+    assert (out / ENCODER).is_file()
+    assert not (out / "fold_9" / ENCODER).exists()
 
 
 def test_overwriting_leaves_no_weights_of_before(weights, tmp_path):

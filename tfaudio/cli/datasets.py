@@ -62,7 +62,11 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     refuse_arguments(rest)
     if action == "audit":
         return _audit(flag_values)
+    if flag_values.data_dir and (flag_values.output_dir or not flag_values.dataset):
+        raise UsageError("--data_dir goes with audit, or with the --dataset that lies there.")
     if flag_values.output_dir:
+        if flag_values.json:
+            raise UsageError("--json goes with audit, or with what is listed.")
         return _build(flag_values)
     return _show(flag_values) if flag_values.dataset else _list(flag_values)
 

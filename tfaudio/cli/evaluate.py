@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from absl import flags
@@ -44,8 +43,6 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     bundle = load_bundle(run_dir).moved_data(flag_values.data_dir)
     evaluation = evaluate(bundle)
     title = f"{bundle.config.data.dataset}, {bundle.config.model.name}"
-    for skipped in evaluation.skipped:
-        print(f"not scored: {skipped.path}: {skipped.reason}", file=sys.stderr)
     print(metrics_table(evaluation.metrics, title=title))
     if evaluation.by_inputs:
         print(inputs_table(evaluation.by_inputs))

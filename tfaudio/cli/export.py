@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -99,12 +99,14 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     load_tensorflow()
     from tfaudio.export.artifact import clear_others
 
-    if flag_values.overwrite:
-        clear_others(output_dir, keep=[path.name for path in folds])
+    def clear_earlier() -> None:
+        if flag_values.overwrite:
+            clear_others(output_dir, keep=[path.name for path in folds])
+
     reports, seeds = {}, set[int]()
     for path in folds or [run_dir]:
         target = output_dir / path.name if folds else output_dir
-        reports[path.name], spec, config = _export(path, target, formats, gate, flag_values)
+        reports[path.name], spec, config = _export(path, target, formats, gate, flag_values, clear_earlier)
         seeds.add(config.training.seed)
         print(reports[path.name].to_text(), end="", flush=True)
     metric = "mean_average_precision" if config.multi_label else "accuracy"
@@ -145,7 +147,12 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
 
 def _export(
-    run_dir: Path, output_dir: Path, formats: tuple[str, ...], gate: GateConfig, flag_values: flags.FlagValues
+    run_dir: Path,
+    output_dir: Path,
+    formats: tuple[str, ...],
+    gate: GateConfig,
+    flag_values: flags.FlagValues,
+    before_writing: Callable[[], None],
 ) -> tuple[ExportReport, DatasetSpec, RunConfig]:
     import numpy as np
 
@@ -191,6 +198,7 @@ def _export(
     if config.clip.seconds is None:  # of unequal length; only the SavedModel takes them so
         clips = clips[:1]
     found = read_calibration(run_dir) or {}
+    before_writing()
     report = export_run(
         bundle,
         formats=formats,

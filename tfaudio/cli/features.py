@@ -67,6 +67,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
 def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     """Computes or compares."""
     front_end = _front_end(flag_values)
+    if flag_values.compare and flag_values["format"].present:
+        raise UsageError("--compare writes no features; leave --format out, or leave it out.")
     skipped: list[Skipped] = []
     if flag_values.compare:
         if flag_values.output or flag_values.picture:
@@ -115,6 +117,8 @@ def _plan(files: list[str], flag_values: flags.FlagValues) -> dict[str, list[Pat
     if suffix in _FORMATS and not output.is_dir():
         if len(files) > 1:
             raise UsageError(f"--output={output} is one file, but there are {len(files)} recordings; name a folder.")
+        if flag_values["format"].present and flag_values.format != suffix:
+            raise UsageError(f"--output={output} and --format={flag_values.format} contradict each other; give one.")
         plan[files[0]] = [output]
     else:
         for name in files:

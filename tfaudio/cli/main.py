@@ -77,7 +77,8 @@ def main(argv: list[str]) -> int:
     """Runs `tfaudio` with these arguments (without the program's name) and returns its exit code.
 
     Raises:
-      Exception: whatever a command raises that is no TfaudioError: a defect, which keeps its traceback.
+      Exception: whatever a command raises that is no TfaudioError: a defect, which keeps its traceback. What the
+        system refuses at a path is none.
     """
     # Before the first import of TensorFlow, which reads them once. What the user has set stands.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -104,6 +105,11 @@ def main(argv: list[str]) -> int:
         return _complain("tfaudio", "interrupted", EXIT_INTERRUPTED, kind="")
     except BrokenPipeError:
         return EXIT_BROKEN_PIPE
+    except OSError as error:
+        if not isinstance(error.filename, (str, bytes, os.PathLike)):
+            raise
+        problem = f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}; check the path and its permissions."
+        return _complain("tfaudio", problem, EXIT_FAILURE)
 
 
 def _run_command(program: str, module: CommandModule, arguments: list[str]) -> int:

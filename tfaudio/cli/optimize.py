@@ -80,7 +80,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.evaluation.protocol import protocol_of, result_record
     from tfaudio.optimize.run import optimize_run
 
-    bundle = load_bundle(run_dir).moved_data(flag_values.data_dir)
+    # As it was trained: what is trained on from it is calibrated anew.
+    bundle = load_bundle(run_dir, calibrated=False).moved_data(flag_values.data_dir)
     report = optimize_run(
         bundle,
         methods,

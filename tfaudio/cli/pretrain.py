@@ -66,9 +66,12 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     skipped: list[Skipped] = []
     found = {}
     parts = _parts(config, flag_values, skipped)
-    if not flag_values.resume:
-        clear_pretraining(output_dir)  # weights of other folds would be found beside the new ones
-    for folder, run_config, clips in parts:
+
+    def clear_earlier() -> None:
+        if not flag_values.resume:
+            clear_pretraining(output_dir)  # weights of other folds would be found beside the new ones
+
+    for number, (folder, run_config, clips) in enumerate(parts):
         print(f"{folder or 'weights'}: {len(clips)} recordings", file=sys.stderr)
         history = pretrain(
             run_config,
@@ -78,6 +81,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             skipped=skipped,
             overwrite=flag_values.overwrite,
             resume=flag_values.resume and (output_dir / folder / PRETRAINING).is_file(),
+            before_writing=None if number else clear_earlier,
         )
         found[folder or "."] = {"recordings": len(clips), "loss": history[-1]["loss"]}
     make_writable_folder(output_dir)
@@ -106,6 +110,8 @@ def _parts(
     from tfaudio.evaluation.plan import plan_runs
 
     if config.data.dataset == _UNLABELLED:
+        if flag_values.folds is not None or flag_values.protocol is not None:
+            raise UsageError("--folds and --protocol go with --dataset: recordings without labels have no splits.")
         if config.data.data_dir is None:
             raise UsageError("--data_dir is needed: the folder of recordings.")
         return [("", config, unlabelled_clips(Path(config.data.data_dir).expanduser().absolute(), skipped))]

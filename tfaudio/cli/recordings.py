@@ -18,20 +18,26 @@ def expand_recordings(arguments: list[str], skipped: list[Skipped]) -> Iterator[
 
     Args:
       arguments: names of files and folders.
-      skipped: takes what a folder holds and cannot be named or opened.
+      skipped: takes what a folder holds and cannot be named, opened or decoded.
 
     Raises:
       TfaudioError: if there is no such file or folder, or a folder holds no recordings.
     """
     from tfaudio.data.readers.walk import files_below
-    from tfaudio.data.spec import AUDIO_EXTENSIONS
+    from tfaudio.data.spec import NOT_AUDIO, Skipped, why_not_audio
 
     for argument in arguments:
         path = Path(argument)
         if argument == "-":
             yield argument
         elif path.is_dir():
-            recordings = [p for p in files_below(path, skipped) if p.suffix.lower() in AUDIO_EXTENSIONS]
+            recordings = []
+            for p in files_below(path, skipped):
+                reason = why_not_audio(p)
+                if reason is None:
+                    recordings.append(p)
+                elif reason != NOT_AUDIO:  # a recording all the same, that somebody would miss
+                    skipped.append(Skipped(str(p), reason))
             # Reading a pipe would wait for ever; a link to a file that is gone is a recording that somebody misses.
             found = [str(p) for p in recordings if os.path.isfile(p) or not os.path.exists(p)]
             if not found:

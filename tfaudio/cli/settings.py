@@ -85,8 +85,7 @@ def define_settings(flag_values: flags.FlagValues) -> None:
         flags.DEFINE_string,
         "config",
         "JSON file of settings, as a run folder's config.json. What neither it nor a flag sets comes from the recipe "
-        "of the data set and the model (tfaudio/recipes.py), or else from the defaults of tfaudio/config/; with "
-        "--resume, from the run folder.",
+        "of the data set and the model (tfaudio/recipes.py), or else from the defaults of tfaudio/config/.",
     )
     define_set(flag_values, example="augment.mixup_alpha=0")
 

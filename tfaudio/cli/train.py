@@ -90,7 +90,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if not flag_values.resume:
         refuse_existing(output_dir, overwrite=flag_values.overwrite)
     if flag_values.json:
-        check_can_write(flag_values.json, overwrite=flag_values.overwrite)
+        # What is resumed is the run that the file is of.
+        check_can_write(flag_values.json, overwrite=flag_values.overwrite or flag_values.resume)
 
     from tfaudio.bundle import RESULT, SHARED_CONFIG, clear, fold_folders, is_run_folder
     from tfaudio.data.catalog import read_dataset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
 
 def _transcribe(flag_values: flags.FlagValues, files: list[str]) -> int:
+    if given := [name for name in flag_values if flag_values[name].present and name not in ("run_dir", "beam")]:
+        raise UsageError(f"--{given[0]} is for training; with --run_dir there is nothing to train.")
     if not files:
         raise UsageError("Name at least one recording.")
     from tfaudio.config import ClipConfig
@@ -104,6 +107,8 @@ def _train(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     strings = StringConfig.from_dict(string_settings)
     check_can_write(output_dir / RESULT, overwrite=flag_values.overwrite)
     data = read_labelled_data(config)
+    for left_out in data.recordings.skipped:
+        print(f"not used: {left_out.path}: {left_out.reason}", file=sys.stderr)
     recognizer = train_recognizer(config, strings, data, test_speakers=flag_values.test_speakers)
     words = {s: w for s, w in words_of_speakers(data).items() if s in flag_values.test_speakers}
     width = max(2, flag_values.beam)
@@ -118,6 +123,7 @@ def _train(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             for search in ("greedy", "beam")
         },
         "beam_width": width,
+        "skipped": [{"path": s.path, "reason": s.reason} for s in data.recordings.skipped],
         "seed": config.training.seed,
         "command": command_line(),
         "duration_seconds": round(time.monotonic() - started, 1),

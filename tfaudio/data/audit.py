@@ -170,10 +170,11 @@ _Pair = tuple[Clip, Clip, float]
 
 
 def _exact_pairs(measures: dict[Clip, Measures]) -> Iterator[_Pair]:
-    """Each clip whose samples came before, with the first that had them."""
+    """Each clip whose samples came before, with the first that had them; silence is like any other."""
     same = defaultdict(list)
     for clip, found in measures.items():
-        same[found.digest].append(clip)
+        if found.peak_db >= SILENCE_DB:
+            same[found.digest].append(clip)
     for clips in same.values():
         for clip in clips[1:]:
             yield clips[0], clip, 1.0
@@ -184,7 +185,7 @@ def _near_pairs(heard: dict[Clip, _Heard], progress: bool) -> tuple[list[_Pair],
     clips: list[Clip] = []
     seen: set[str] = set()
     for clip, (found, _) in heard.items():
-        # Of equal clips one stands for all, and silence is like any other.
+        # Of equal clips one stands for all.
         if found.digest not in seen and found.peak_db >= SILENCE_DB:
             seen.add(found.digest)
             clips.append(clip)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -355,7 +356,11 @@ def _scored_of_none(bundle: Bundle, files: Sequence[str], progress: bool) -> Sco
     clips = [Clip(path, "unknown") for path in files]
     rate = config.front_end.sample_rate
     recordings = read_recordings(clips, sample_rate=rate, config=config.data, progress=progress)
+    for skipped in recordings.skipped:
+        print(f"not scored: {skipped.path}: {skipped.reason}", file=sys.stderr)
     indices = np.arange(len(recordings.clips))
+    if not len(indices):
+        raise TfaudioError("None of the unknown recordings can be used; name others.")
     logits, positions = window_logits(bundle, recordings, indices)
     return Scored(logits, positions, np.zeros(len(indices), np.int64))
 

@@ -103,7 +103,7 @@ def _files(path: Path, seed: int | None) -> list[Path]:
 
 def _read_rows(file: Path) -> list[tuple[str, str, str]]:
     try:
-        with file.open(newline="", encoding="utf-8") as lines:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
             columns, rows = reader.fieldnames or (), list(reader)
     except OSError as error:

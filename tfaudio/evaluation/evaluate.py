@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -95,9 +96,13 @@ def _texts(tags: list[tuple[str, float]]) -> tuple[str, str]:
 
 
 def read_part(
-    bundle: Bundle, part: Literal["train", "validation", "test"], *, progress: bool = True
+    bundle: Bundle,
+    part: Literal["train", "validation", "test"],
+    *,
+    progress: bool = True,
+    log: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> tuple[LabelledData, np.ndarray]:
-    """Reads the recordings of one part of a run's data, as it was split in training.
+    """Reads the recordings of one part of a run's data, as it was split in training; `log` takes what is left out.
 
     Returns:
       the data set, of which only that part is decoded; the indices of the part's usable recordings, int64 [n].
@@ -113,7 +118,10 @@ def read_part(
 
     fingerprint = read_split(bundle.path)["fingerprint"]
     data = read_labelled_data(config, clips=clips_of, expect_fingerprint=fingerprint, progress=progress)
-    return data, data.recordings.select(clips_of(split_of(config, data.spec)))
+    clips = clips_of(split_of(config, data.spec))
+    for skipped in data.skipped_of(clips):
+        log(f"not scored: {skipped.path}: {skipped.reason}")
+    return data, data.recordings.select(clips)
 
 
 def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, progress: bool = True) -> Evaluation:

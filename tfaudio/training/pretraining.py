@@ -67,6 +67,7 @@ def pretrain(
     skipped: Sequence[Skipped] = (),
     overwrite: bool = False,
     resume: bool = False,
+    before_writing: Callable[[], None] | None = None,
     progress: bool = True,
     log: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> list[dict[str, float]]:
@@ -84,6 +85,7 @@ def pretrain(
       skipped: files left out earlier, to be listed.
       overwrite: replace what stands in output_dir.
       resume: continue a training that was stopped, from its last whole epoch; one that is finished stays.
+      before_writing: called once settings and recordings have been found to serve, before anything is written.
       progress: show a bar.
       log: takes lines about what was skipped and found.
 
@@ -130,7 +132,9 @@ def pretrain(
         _check_same(run_dir, config, recordings.clips, details)
         if (run_dir / ENCODER).is_file():  # written last
             return read_history(run_dir)
-    else:
+    if before_writing is not None:
+        before_writing()
+    if not resume:
         clear_pretraining(run_dir)
     make_writable_folder(run_dir)
     write_pretraining(run_dir, config, recordings.clips, details)

@@ -45,7 +45,7 @@ def read_freesound(root: Path) -> DatasetSpec:
         if record is None:
             skipped.append(Skipped(str(path), f"there is no {path.stem}.json beside it and no entry in {_COMMON}"))
             continue
-        label = record.get("label", between[0] if between else None)
+        label = record.get("label") or (between[0] if between else None)
         if not isinstance(label, str) or not label.strip():
             skipped.append(Skipped(str(path), 'its metadata has no "label", and it lies in no class folder'))
             continue
