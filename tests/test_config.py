@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from tfaudio.files import (
     write_json,
 )
 from tfaudio.labels import LabelMap
-from tfaudio.recipes import recipe
+from tfaudio.recipes import RECIPES, recipe
 from tfaudio.registry import Registry
 
 
@@ -52,6 +53,8 @@ def test_json_round_trip_keeps_every_setting():
         ({"clip": {"seconds": math.inf}}, r"^clip\.seconds must be a finite number"),
         ({"clip": {"seconds": 1e12}}, r"^clip\.seconds must be positive and at most 3600, not"),
         ({"clip": {"hop_seconds": 1e12}}, r"^clip\.hop_seconds must be positive and at most"),
+        ({"clip": {"seconds": 1, "hop_seconds": 3}}, r"^clip\.hop_seconds 3 must be at most clip\.seconds, which is 1"),
+        ({"clip": {"seconds": None, "hop_seconds": 3}}, r"^clip\.hop_seconds 3 must be at most clip\.seconds"),
         ({"augment": {"noise_snr_db": [0, -math.inf]}}, r"^augment\.noise_snr_db must be a finite number"),
         ({"front_end": {"num_mel_bins": 4000}}, r"^front_end\.num_mel_bins must be 1 to 1024, not 4000"),
         ({"front_end": {"frame_step": 2**63}}, r"^front_end\.frame_step must be 1 to"),
@@ -90,6 +93,9 @@ def test_recipes_fit_the_settings():
     for dataset in ("esc10", "esc50", "fsdd", "synthetic", "folder"):
         for model in ("cnn", "attention", "dense", "waveform_cnn", "yamnet"):
             RunConfig().override(recipe(dataset, model))
+    for name in RECIPES:
+        for model in ("cnn", "dense", "waveform_cnn", "yamnet"):
+            RunConfig().override(recipe("folder", model, name=name))
 
 
 def test_windows_cover_the_recording():
@@ -240,3 +246,14 @@ def test_changes_of_features_that_are_learnt_are_refused(feature: str, key: str,
     with pytest.raises(TfaudioError, match=rf"augment\.{key} must be 0 where the front end is learnt, not {value}"):
         RunConfig().override({**learnt, f"augment.{key}": value})
     assert RunConfig().override({f"augment.{key}": value})
+
+
+@pytest.mark.parametrize(
+    "front_end", [{"feature": "mfcc"}, {"feature": "chroma"}, {"deltas": 1}, {"feature": "rms+mel"}]
+)
+@pytest.mark.parametrize("key", ["frequency_shift", "filter_augment.probability"])
+def test_bins_that_are_no_bands_of_one_spectrum_are_not_changed_as_such(front_end: dict[str, Any], key: str) -> None:
+    chosen = {f"front_end.{name}": value for name, value in front_end.items()}
+    with pytest.raises(TfaudioError, match=rf"augment\.{key} must be 0 for front_end\.feature"):
+        RunConfig().override({**chosen, f"augment.{key}": 1})
+    assert RunConfig().override(chosen)

@@ -48,7 +48,11 @@ def said_of(file: Path | io.BytesIO, name: str) -> str | None:
 
 @pytest.mark.parametrize(
     ("container", "subtype"),
-    [("WAV", "PCM_16"), ("RF64", "PCM_24"), ("AIFF", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", None)],
+    [
+        *(("WAV", "PCM_16"), ("WAV", "IMA_ADPCM"), ("WAV", "ULAW"), ("RF64", "PCM_24"), ("W64", "PCM_16")),
+        *(("AIFF", "PCM_16"), ("AIFF", "FLOAT"), ("AIFF", "ULAW"), ("AU", "PCM_16"), ("AU", "ALAW")),
+        *(("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", None)),
+    ],
 )
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.5, 0.999, 1.0])
 def test_a_cut_file_is_refused_alike_by_path_by_bytes_and_from_a_pipe(

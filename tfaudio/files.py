@@ -34,6 +34,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave the name and lose the content
         os.chmod(temporary, 0o644)  # mkstemp makes 0600, which a server under another user cannot read
         os.replace(temporary, path)
     except BaseException as error:

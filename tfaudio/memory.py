@@ -36,9 +36,15 @@ def memory_of(model: str | os.PathLike[str], *, num_threads: int = 1) -> int | N
     package = str(Path(__file__).resolve().parents[1])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "tfaudio.memory", str(model), str(num_threads)]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
-    )
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TfaudioError(
+            f"The memory of {model} cannot be measured: it did not run once in {_TIMEOUT_SECONDS} s; free the "
+            "processor, or take a smaller model."
+        ) from error
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise TfaudioError(f"The memory of {model} cannot be measured: {reason}")

@@ -125,6 +125,10 @@ _SYNTHETIC: dict[str, Any] = {
 # A clip holds several of the sounds, so it takes longer to learn which is which.
 _SYNTHETIC_TAGS: dict[str, Any] = {**_SYNTHETIC, "training.epochs": 40}
 
+# Of bands that are made in the model, are not standardised, or are not in the order of frequency, which these would
+# spoil.
+_NO_CHANGE_OF_BANDS: dict[str, Any] = {"augment.filter_augment.probability": 0.0, "augment.frequency_shift": 0}
+
 # librosa's features, as a small dense network over their means and deviations likes them. Masks would hide whole
 # features from it. Five octaves of contrast fit below half of 8 kHz.
 _LIBROSA_FEATURES: dict[str, Any] = {
@@ -133,6 +137,7 @@ _LIBROSA_FEATURES: dict[str, Any] = {
     "front_end.contrast_bands": 5,
     "augment.time_masks": 0,
     "augment.frequency_masks": 0,
+    **_NO_CHANGE_OF_BANDS,
     "training.weight_decay": 0.1,
 }
 
@@ -145,9 +150,6 @@ _TRANSCRIPTION: dict[str, Any] = {
     "training.weight_decay": 0.05,
     "training.epochs": 60,
 }
-
-# Of bands that are made in the model, or are not standardised, which these would spoil.
-_NO_CHANGE_OF_BANDS: dict[str, Any] = {"augment.filter_augment.probability": 0.0, "augment.frequency_shift": 0}
 
 # What YAMNet's published weights were learnt with. Masks would be loud, as 0 is not the mean of these features.
 _YAMNET: dict[str, Any] = {

@@ -13,7 +13,7 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ _BLOCK_FRAMES = 65_536
 # A recording up to this long is read in one piece: soundfile seeks after each read, which in a FLAC decodes anew.
 _WHOLE_FRAMES = 2**22
 _ALIGNMENT = 64  # bytes; TensorFlow takes over an array that begins at a multiple, and copies any other
+_UNCOMPRESSED = (1, 3, 0xFFFE)  # WAV's codes of integers, floats and either; a block of these is a sample
 _UNKNOWN_SIZE = 0xFFFFFFFF  # what programs that write into a pipe put where the length belongs
 _UNKNOWN_FRAMES = 2**62  # libsndfile's answer for a FLAC without a length is above
 
@@ -164,8 +165,8 @@ def mono_blocks(
         raise DecodeError(f"{name} {_truncated(promised, decoded)}.")
 
 
-def _truncated(promised: int, present: int) -> str:
-    return f"is truncated: its header promises {promised} samples, {present} are there; copy it again"
+def _truncated(promised: int, present: int, unit: str = "samples") -> str:
+    return f"is truncated: its header promises {promised} {unit}, {present} are there; copy it again"
 
 
 def _problem_of_access(file: Any, error: OSError) -> str:
@@ -189,14 +190,26 @@ def _problem_of_container(stream: IO[bytes], size: int) -> str | None:
     stream.seek(0)
     head = stream.read(12)
     if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
-        promised, present = _frames_of_wav(stream, size)
-    elif head[:4] == b"FORM" and head[8:] == b"AIFF":
-        promised, present = _frames_of_aiff(stream, size)
+        amount = _of_wav(stream, size)
+    elif head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
+        amount = _of_aiff(stream, size)
+    elif head[:4] in (b".snd", b"dns."):
+        amount = _of_au(head, size)
+    elif head[:4] == b"riff":
+        amount = _of_wave64(stream, size)
     elif head[:4] == b"OggS":
         return "is truncated: its last page is cut off; copy it again" if _is_cut_ogg(stream, size) else None
     else:
         return None  # a short FLAC or MP3 shows in decoding
-    return _truncated(promised, present) if present < promised else None
+    return None if amount is None or amount.present >= amount.promised else _truncated(*amount)
+
+
+class _Amount(NamedTuple):
+    """Of sound: what the header promises, and what there is room for."""
+
+    promised: int
+    present: int
+    unit: str = "bytes of sound"
 
 
 def _chunks(stream: IO[bytes], size: int, order: str) -> Iterator[tuple[bytes, int, bytes, int]]:
@@ -209,30 +222,44 @@ def _chunks(stream: IO[bytes], size: int, order: str) -> Iterator[tuple[bytes, i
         position += 8 + length + length % 2
 
 
-def _frames_of_wav(stream: IO[bytes], size: int) -> tuple[int, int]:
-    """Frames that the header promises, and those there is room for."""
-    block_align, long_length = 0, 0
+def _of_wav(stream: IO[bytes], size: int) -> _Amount | None:
+    code, block_align, long_length = 0, 0, 0
     for name, length, body, present in _chunks(stream, size, "<"):
         if name == b"ds64" and len(body) >= 16:
             (long_length,) = struct.unpack_from("<Q", body, 8)
         elif name == b"fmt " and len(body) >= 14:
-            (block_align,) = struct.unpack_from("<H", body, 12)
+            code, block_align = struct.unpack_from("<H10xH", body)
         elif name == b"data":
             length = long_length if length == _UNKNOWN_SIZE and long_length else length
-            known = length != _UNKNOWN_SIZE and block_align > 0
-            return (length // block_align, present // block_align) if known else (0, 0)
-    return 0, 0
+            if length == _UNKNOWN_SIZE:
+                return None
+            if code in _UNCOMPRESSED and block_align:
+                return _Amount(length // block_align, present // block_align, "samples")
+            return _Amount(length, present)
+    return None
 
 
-def _frames_of_aiff(stream: IO[bytes], size: int) -> tuple[int, int]:
-    frames, block_align = 0, 0
-    for name, _, body, present in _chunks(stream, size, ">"):
-        if name == b"COMM" and len(body) >= 8:
-            channels, frames, bits = struct.unpack_from(">HIH", body)
-            block_align = channels * -(-bits // 8)
-        elif name == b"SSND" and block_align:
-            return frames, (present - 8) // block_align
-    return 0, 0
+def _of_aiff(stream: IO[bytes], size: int) -> _Amount | None:
+    for name, length, _, present in _chunks(stream, size, ">"):
+        if name == b"SSND" and length != _UNKNOWN_SIZE:
+            return _Amount(length - 8, present - 8)  # the first eight are no sound
+    return None
+
+
+def _of_au(head: bytes, size: int) -> _Amount | None:
+    offset, length = struct.unpack(">II" if head[:4] == b".snd" else "<II", head[4:])
+    return None if length == _UNKNOWN_SIZE else _Amount(length, size - offset)
+
+
+def _of_wave64(stream: IO[bytes], size: int) -> _Amount | None:
+    position = 40
+    while position + 24 <= size:
+        stream.seek(position)
+        name, length = struct.unpack("<4s12xQ", stream.read(24))  # of 16 bytes, the first four tell names apart
+        if name == b"data":
+            return _Amount(length - 24, size - position - 24)
+        position += max(24, length + -length % 8)
+    return None
 
 
 def _is_cut_ogg(stream: IO[bytes], size: int) -> bool:

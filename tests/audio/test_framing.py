@@ -83,8 +83,9 @@ def by_the_words(num_samples: int, window: int, hop: int) -> int:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(1, 400), st.integers(1, 40), st.integers(1, 60))
+@given(st.integers(1, 400), st.integers(1, 40), st.integers(1, 40))
 def test_number_of_windows_for_integers_arrays_and_tensors(num_samples, window, hop):
+    hop = min(hop, window)
     clip = ClipConfig(seconds=window / 1000, hop_seconds=hop / 1000)
     count = clip.num_windows(num_samples, 1000)
     assert count == by_the_words(num_samples, window, hop)

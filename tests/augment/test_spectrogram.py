@@ -55,6 +55,21 @@ def test_default_masks_are_drawn_as_they_always_were():
     np.testing.assert_array_equal(spec_augment(tf.ones([64, 50, 40]), AugmentConfig(), seed), expected)
 
 
+def test_time_masks_are_a_share_of_each_examples_own_length():
+    config = AugmentConfig(time_masks=1, time_mask_fraction=0.4, frequency_masks=0)
+    mask = tf.constant(MASK)
+    hidden = spec_augment(tf.ones([64, 50, 40]), config, (1, 2), mask).numpy().max(axis=2) == 0
+    assert not (hidden & ~MASK).any()
+    shares = hidden.sum(axis=1) / LENGTHS
+    assert shares.max() <= 0.4
+    short = LENGTHS < 25
+    assert np.mean(shares[short] > 0.1) > 0.4
+    # An example's masks do not hang on how long its neighbours are.
+    padded = np.pad(MASK, [(0, 0), (0, 30)])
+    longer = spec_augment(tf.ones([64, 80, 40]), config, (1, 2), tf.constant(padded)).numpy().max(axis=2) == 0
+    np.testing.assert_array_equal(longer[:, :50], hidden)
+
+
 def test_a_shift_moves_bins_and_leaves_the_mean_behind():
     shifted = frequency_shift(tf.constant(NOISE), 3, (1, 2)).numpy()
     found = []

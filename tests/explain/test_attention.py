@@ -8,7 +8,7 @@ import pytest
 from tfaudio.bundle import Bundle
 from tfaudio.config import ModelConfig, RunConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.explain.attention import attend, attention_model, attention_png
+from tfaudio.explain.attention import _frames_per_patch, attend, attention_model, attention_png
 from tfaudio.features.normalization import Normalization
 from tfaudio.labels import LabelMap
 from tfaudio.models import build_model
@@ -38,6 +38,21 @@ def test_weights_are_shares_and_scores_are_those_of_the_model(run):
     # Eight frames of 512 samples, however many of them the last patch of a clip has.
     assert attention.patch_seconds == attend(run, waveforms[:, :12_800]).patch_seconds == 8 * 512 / 16_000
     assert attention_png(waveforms[0], attention, run).startswith(b"\x89PNG")
+
+
+def test_the_last_patch_of_a_short_clip_may_be_a_part():
+    config = RunConfig(model=ModelConfig(name="attention"))
+    step, length = config.front_end.frame_step, config.front_end.frame_length
+    for frames in range(1, 70):
+        patches = -(-frames // 8)  # three halvings
+        assert _frames_per_patch(frames, patches) == min(8, 2 ** (frames - 1).bit_length()), (frames, step, length)
+
+
+def test_tags_get_the_scores_of_the_model(tmp_path):
+    config = RunConfig(model=ModelConfig(name="attention", score_activation="sigmoid"))
+    run = Bundle(tmp_path, config, LabelMap(("a", "b", "c")), Normalization(), build_classifier(config, 3))
+    waveforms = np.random.default_rng(0).normal(size=(2, 16_000)).astype(np.float32) * 0.1
+    np.testing.assert_allclose(attend(run, waveforms).scores, run.end_to_end()(waveforms), atol=1e-5)
 
 
 def test_padding_gets_no_attention():

@@ -157,6 +157,15 @@ def test_memory_grows_with_what_a_file_needs(cnn: Exported, small: bytes, tmp_pa
         memory_of(tmp_path / "broken.tflite")
 
 
+def test_a_file_that_does_not_end_is_told(small: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "small.tflite").write_bytes(small)
+    if memory_of(tmp_path / "small.tflite") is None:
+        pytest.skip("only Linux tells how much memory a process takes")
+    monkeypatch.setattr("tfaudio.memory._TIMEOUT_SECONDS", 0.01)
+    with pytest.raises(TfaudioError, match=r"small\.tflite cannot be measured: it did not run once in 0\.01 s"):
+        memory_of(tmp_path / "small.tflite")
+
+
 def test_the_command_prints_a_table_and_writes_json(
     cnn: Exported, small: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

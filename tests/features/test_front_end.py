@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -72,6 +74,10 @@ def test_a_normalisation_of_another_size_is_refused():
 def test_too_many_bands_are_refused():
     with pytest.raises(TfaudioError, match="narrower than a Fourier bin"):
         mel_matrix(FrontEndConfig(frame_length=128, fft_length=128, num_mel_bins=80))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(TfaudioError, match=r"lower_edge_hertz and front_end\.upper_edge_hertz further apart"):
+            mel_matrix(FrontEndConfig(lower_edge_hertz=7_999.9999999999))
 
 
 def test_normalization_is_that_of_numpy():

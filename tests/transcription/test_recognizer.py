@@ -10,8 +10,13 @@ import pytest
 import soundfile
 
 from tfaudio.cli.main import main
+from tfaudio.config import RunConfig
+from tfaudio.data.labelled import read_labelled_data
+from tfaudio.features.normalization import Normalization
 from tfaudio.models.ctc import ctc_recognizer
-from tfaudio.transcription.recognizer import _errors, load_recognizer
+from tfaudio.recipes import recipe
+from tfaudio.transcription.recognizer import _errors, _training_batches, load_recognizer, words_of_speakers
+from tfaudio.transcription.strings import StringConfig
 
 RATE = 8000
 TONES = {"high": 2500.0, "low": 400.0, "middle": 1100.0}
@@ -52,6 +57,25 @@ def run(words, tmp_path_factory):
     command = ["transcribe", "--dataset=manifest", f"--data_dir={words}", f"--output_dir={folder}"]
     assert main([*command, "--test_speakers=bob", *SETTINGS]) == 0
     return folder
+
+
+def test_changes_of_features_reach_the_training(words):
+    settings = {"front_end.sample_rate": RATE, "front_end.num_mel_bins": 20, "training.epochs": 1}
+    settings |= {"front_end.frame_length": 256, "front_end.frame_step": 80, "front_end.fft_length": 256}
+    settings |= {"data.dataset": "manifest", "data.data_dir": str(words), "training.batch_size": 4}
+    config = RunConfig().override({**recipe("manifest", "ctc"), "model.name": "ctc", **settings})
+    spoken = words_of_speakers(read_labelled_data(config, progress=False))
+    found = []
+    for extra in ({}, {}, {"augment.frequency_shift": 5}, {"augment.filter_augment.probability": 1.0}):
+        changed = config.override(extra)
+        normalization = Normalization(mean=(0.0,) * 20, stddev=(1.0,) * 20)
+        ((inputs, _),) = _training_batches(
+            spoken, changed, StringConfig(longest=2), normalization, 1
+        ).as_numpy_iterator()
+        found.append(inputs["features"])
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.abs(found[2] - found[0]).max() > 0.1
+    assert np.abs(found[3] - found[0]).max() > 0.1
 
 
 def test_a_voice_that_was_never_heard_is_understood(run):
@@ -117,12 +141,19 @@ def test_the_loss_is_that_of_all_ways_to_say_the_words():
         (["--run_dir=nowhere"], "Name at least one recording"),
         (["--run_dir=nowhere", "a.wav"], "There is no folder nowhere"),
         (["--run_dir=.", "a.wav"], "not the folder of a recogniser"),
+        (["--run_dir=nowhere", "a.wav", "--json=x.json"], "--json is for training"),
+        (["--run_dir=nowhere", "a.wav", "--set=strings.longest=3"], "--set is for training"),
         (["--output_dir=new"], "--test_speakers is needed"),
         (["--output_dir=new", "--test_speakers=zoe"], "zoe"),
         (["--output_dir=new", "--test_speakers=ann,bob,eve"], "none is left to train on"),
         (["--output_dir=new", "--test_speakers=ann", "--set=strings.longest=0"], "strings.longest"),
         (["--output_dir=new", "--test_speakers=ann", "--set=training.swa_fraction=0.2"], "swa_fraction has no part"),
         (["--output_dir=new", "--test_speakers=ann", "--set=training.shuffle_labels=true"], "shuffle_labels has no"),
+        (
+            ["--output_dir=new", "--test_speakers=ann", "--set=augment.cutmix.probability=1"],
+            "cutmix.probability must be",
+        ),
+        (["--output_dir=new", "--test_speakers=ann", "--set=augment.mixup_alpha=1"], "mixup_alpha must be 0"),
         (["--output_dir=new", "--test_speakers=ann", "--set=front_end.feature=leaf"], "of which nothing is learnt"),
         (["--output_dir=new", "--test_speakers=ann", "--set=training.mixed_precision=true"], "in float32 on one"),
         (["--output_dir=new", "--test_speakers=ann", '--set=model.options={"with": 3}'], "with"),
@@ -130,7 +161,8 @@ def test_the_loss_is_that_of_all_ways_to_say_the_words():
 )
 def test_mistakes_are_told_in_a_sentence(arguments, said, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["transcribe", "--dataset=manifest", f"--data_dir={words}", *arguments]) in (1, 2)
+    data = [] if "--run_dir" in " ".join(arguments) else ["--dataset=manifest", f"--data_dir={words}"]
+    assert main(["transcribe", *data, *arguments]) in (1, 2)
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error

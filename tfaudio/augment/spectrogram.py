@@ -125,13 +125,14 @@ def time_warp(features: tf.Tensor, mask: tf.Tensor | None, fraction: float, seed
     return (1.0 - share) * tf.gather(features, before, batch_dims=1) + share * tf.gather(features, after, batch_dims=1)
 
 
-def spec_augment(features: tf.Tensor, config: AugmentConfig, seed: Any) -> tf.Tensor:
+def spec_augment(features: tf.Tensor, config: AugmentConfig, seed: Any, mask: tf.Tensor | None = None) -> tf.Tensor:
     """Sets random stretches of frames and bands of bins to zero, the mean of standardised features.
 
     Args:
       features: float32 [batch, frames, bins].
       config: the numbers and widths of the masks.
       seed: integer [2].
+      mask: boolean [batch, frames], true where an example lasts: its own length is what stretches are a share of.
 
     Returns:
       float32 of the same shape.
@@ -141,7 +142,8 @@ def spec_augment(features: tf.Tensor, config: AugmentConfig, seed: Any) -> tf.Te
     time_seed, frequency_seed = split_seed(seed, 2)
     shape = tf.shape(features)
     if config.time_masks and config.time_mask_fraction:
-        keep = _keep(shape[1], shape[0], config.time_masks, config.time_mask_fraction, time_seed)
+        lasts = shape[1] if mask is None else tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)[:, None, None]
+        keep = _keep(shape[1], shape[0], config.time_masks, config.time_mask_fraction, time_seed, lasts)
         features = features * keep[:, :, None]
     if config.frequency_masks and config.frequency_mask_fraction:
         keep = _keep(shape[2], shape[0], config.frequency_masks, config.frequency_mask_fraction, frequency_seed)
@@ -149,12 +151,17 @@ def spec_augment(features: tf.Tensor, config: AugmentConfig, seed: Any) -> tf.Te
     return features
 
 
-def _keep(size: tf.Tensor, batch: tf.Tensor, masks: int, fraction: float, seed: Any) -> tf.Tensor:
-    """Draws `masks` stretches an example and returns float [batch, size]: 0 inside a stretch, 1 outside."""
+def _keep(
+    size: tf.Tensor, batch: tf.Tensor, masks: int, fraction: float, seed: Any, lasts: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Draws `masks` stretches an example and returns float [batch, size]: 0 inside a stretch, 1 outside.
+
+    They lie within the first `lasts`, [] or [batch, 1, 1]; within all where it is None.
+    """
     width_seed, start_seed = split_seed(seed, 2)
-    length = tf.cast(size, tf.float32)
+    length = tf.cast(size if lasts is None else lasts, tf.float32)
     width = tf.random.stateless_uniform([batch, masks, 1], width_seed, 0.0, fraction * length)
     start = tf.random.stateless_uniform([batch, masks, 1], start_seed) * (length - width)
-    position = tf.range(length)
+    position = tf.range(tf.cast(size, tf.float32))
     inside = (position >= tf.floor(start)) & (position < tf.floor(start) + tf.floor(width))
     return 1.0 - tf.cast(tf.reduce_any(inside, axis=1), tf.float32)

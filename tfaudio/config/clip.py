@@ -17,7 +17,8 @@ class ClipConfig(Config):
 
     Args:
       seconds: length of one window; None takes each recording whole, padded under a mask.
-      hop_seconds: from one window of a long recording to the next; None is `seconds` (no overlap).
+      hop_seconds: from one window of a long recording to the next, at most `seconds`, which None stands for (no
+        overlap).
       short: what fills a recording shorter than a window: "pad" with silence (which the classifier
         hears, on the device as in training) or "tile" by repeating it.
     """
@@ -34,6 +35,13 @@ class ClipConfig(Config):
             check(
                 value is None or 0 < value <= _LONGEST_SECONDS,
                 f"clip.{name} must be positive and at most {_LONGEST_SECONDS:g}, not {value}.",
+            )
+
+        if self.hop_seconds is not None:
+            check(
+                self.seconds is not None and self.hop_seconds <= self.seconds,
+                f"clip.hop_seconds {self.hop_seconds:g} must be at most clip.seconds, which is {self.seconds}: windows "
+                "are to cover the recording.",
             )
 
     def num_samples(self, sample_rate: int) -> int:

@@ -285,6 +285,11 @@ class FrontEndConfig(Config):
         return self.standardize and not self.learnt and not self.takes_steps
 
     @property
+    def spans_frequency(self) -> bool:
+        """Whether bins are bands of one spectrum, from low to high, so that neighbours are alike."""
+        return self.feature in ("mel", "spectrogram", "cqt") and not self.deltas
+
+    @property
     def uses_mel_bins(self) -> bool:
         """Whether num_mel_bins and the mel scale matter."""
         return bool({"mel", "mfcc", *FILTERBANKS} & set(self.features))

@@ -33,8 +33,8 @@ class DataConfig(Config):
       left_out_fold: official fold that takes no part at all, for choices that must not know it.
       test_fraction: share of the groups held out for testing where the data set has no official split.
       strict: stop at the first recording that cannot be used, instead of skipping and listing it.
-      memory_gigabytes: decoded waveforms are kept in memory up to this size; beyond it they are decoded
-        anew in every epoch.
+      memory_gigabytes: decoded waveforms are kept in memory up to this size (and for a moment, when all are read, take
+        twice as much); beyond it they are decoded anew in every epoch.
       parallel_calls: recordings prepared at a time; 0: two for each processor core.
     """
 
@@ -242,6 +242,18 @@ class RunConfig(Config):
         )
         if not self.front_end.standardized:
             self._check_augmentation_of_bare_features()
+        elif not self.front_end.spans_frequency:
+            changes = {
+                "frequency_shift": self.augment.frequency_shift,
+                "filter_augment.probability": self.augment.filter_augment.probability,
+            }
+            for name, value in changes.items():
+                check(
+                    not value,
+                    f"augment.{name} must be 0 for front_end.feature '{self.front_end.feature}'"
+                    f"{' with deltas' * bool(self.front_end.deltas)}, not {value}: it takes neighbouring bins for "
+                    "neighbouring frequencies.",
+                )
 
     def _check_augmentation_of_bare_features(self) -> None:
         """What is made for standardised features over frequency would spoil energies and waveforms in silence."""

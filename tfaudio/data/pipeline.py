@@ -285,7 +285,7 @@ class Pipeline:
         features = change_features(features, mask, augment, seed)
         mixed = mix_examples(Examples(features, targets, mask, tokens), augment, mix_seed, seed)
         features, targets, mask, tokens = mixed
-        features = spec_augment(features, augment, mask_seed)
+        features = spec_augment(features, augment, mask_seed, mask)
         if tokens is not None:
             features, tokens = drop_inputs(features, tokens, self.config.text, seed)
         inputs = _inputs(features, mask, tokens)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import keras
@@ -63,17 +62,21 @@ def attend(bundle: Bundle, waveforms: np.ndarray) -> Attention:
     features = bundle.front_end()(waveforms)
     outputs = {name: np.asarray(value) for name, value in model(features, training=False).items()}
     logits = outputs.pop("logits")
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     pooling = outputs.pop("attention_pooling")
     front_end = bundle.config.front_end
-    # Models only ever halve their frames; of a short clip the last patch may be a part of one.
-    frames_per_patch = 2 ** round(math.log2(front_end.num_frames(waveforms.shape[-1]) / pooling.shape[-1]))
+    frames_per_patch = _frames_per_patch(front_end.num_frames(waveforms.shape[-1]), pooling.shape[-1])
+    activation = keras.activations.get(bundle.config.model.score_activation)
     return Attention(
-        scores=exponentials / exponentials.sum(axis=-1, keepdims=True),
+        scores=np.asarray(activation(keras.ops.convert_to_tensor(logits))),
         pooling=pooling,
         encoder=tuple(outputs[name] for name in sorted(outputs, key=lambda name: int(name.rsplit("_", 1)[1]))),
         patch_seconds=frames_per_patch * front_end.frame_step / front_end.sample_rate,
     )
+
+
+def _frames_per_patch(frames: int, patches: int) -> int:
+    """Models only ever halve their frames; of a short clip the last patch may be a part of one."""
+    return next(size for power in range(32) if -(-frames // (size := 2**power)) == patches)
 
 
 def attention_png(waveform: np.ndarray, attention: Attention, bundle: Bundle, *, index: int = 0) -> bytes:

@@ -61,14 +61,16 @@ def mel_matrix(config: FrontEndConfig) -> npt.NDArray[np.float32]:
     edges = mel_to_hertz(np.linspace(low, high, config.num_mel_bins + 2), config.mel_scale)
     bins = np.fft.rfftfreq(config.fft_length, 1.0 / config.sample_rate)
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
-    rising = (bins[:, None] - left) / (centre - left)
-    falling = (right - bins[:, None]) / (right - centre)
-    weights = np.maximum(0.0, np.minimum(rising, falling))
+    with np.errstate(divide="ignore", invalid="ignore"):  # edges that are one number in float64 leave a band empty
+        rising = (bins[:, None] - left) / (centre - left)
+        falling = (right - bins[:, None]) / (right - centre)
+        weights = np.nan_to_num(np.maximum(0.0, np.minimum(rising, falling)), posinf=0.0)
     empty = int(np.sum(weights.max(axis=0) == 0))
     if empty:
         raise TfaudioError(
             f"{empty} of {config.num_mel_bins} mel bands are narrower than a Fourier bin and would always be "
-            "silent; lower front_end.num_mel_bins or raise front_end.fft_length."
+            "silent; lower front_end.num_mel_bins, raise front_end.fft_length, or set front_end.lower_edge_hertz and "
+            "front_end.upper_edge_hertz further apart."
         )
     if config.mel_norm == "slaney":
         weights *= 2.0 / (right - left)

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import tfaudio
 from tfaudio.augment.seeds import fold_in, split_seed
-from tfaudio.augment.spectrogram import spec_augment
+from tfaudio.augment.spectrogram import change_features, spec_augment
 from tfaudio.bundle import WEIGHTS, read_weights, write_weights
 from tfaudio.config import RunConfig
 from tfaudio.data.augmentation import waveform_augmentation
@@ -221,6 +221,17 @@ def _check_heeded(config: RunConfig) -> None:
             "The training of a recogniser is in float32 on one device; leave out training.mixed_precision and "
             "training.strategy."
         )
+    augment = config.augment
+    mixing = {
+        "mixup_alpha": augment.mixup_alpha * augment.mixup_probability,
+        "cutmix.probability": augment.cutmix.probability,
+        "same_class.probability": augment.same_class.probability,
+    }
+    if mixed := [name for name, value in mixing.items() if value]:
+        raise TfaudioError(
+            f"Strings of words are not mixed with each other, so augment.{mixed[0]} must be 0 in the training of a "
+            "recogniser."
+        )
     if not config.front_end.standardized:
         raise TfaudioError(
             "A recogniser takes standardised features of which nothing is learnt; leave out "
@@ -321,7 +332,8 @@ def _training_batches(
         wave_seed, mask_seed = split_seed(fold_in(seed, 0), 2)
         waveform = augmentation(waveform, wave_seed)
         features = compute_features(waveform, front_end, normalization, check_values=False)
-        features = spec_augment(features[tf.newaxis], config.augment, mask_seed)[0]
+        features = change_features(features[tf.newaxis], None, config.augment, mask_seed)
+        features = spec_augment(features, config.augment, mask_seed)[0]
         return features, tf.ones_like(features[:, 0], tf.bool), classes
 
     signature = Spoken(tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32))

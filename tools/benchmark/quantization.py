@@ -5,7 +5,8 @@
 
 Every model goes through `tfaudio train` (all official folds, where there are any) and `tfaudio export
 --formats=int8`, with the recipe's settings but for --epochs and --set: figures are of the step from float to int8, and
-no model's best. The file is written after each model, and models that it holds already are passed over.
+no model's best. The file is written after each model, and models that it holds already are passed over; so several
+may run at a time, with --models each.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def main() -> None:
         if row is None:
             failed.append(model)
             continue
+        result = _begin(arguments)  # anew: another process may have measured other models meanwhile
         result["models"][model] = row
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
         print(

@@ -10,8 +10,8 @@ hop, false alarms an hour and misses.
 - The threshold is the lowest with at most --alarms_per_hour on a track of training words and training backgrounds; the
   test track is measured at that one. The curve over thresholds on the test track is told beside it.
 - A word is found if its label is detected from its start to a second after its end; each detection finds one word,
-  and each word is found once. A detection that finds none is a false alarm: beside a word of another label it is
-  counted as a confusion, too.
+  and each word is found once. A detection that finds none is a false alarm: beside a word (of another label, or
+  found already) it is counted as a confusion, too.
 """
 
 from __future__ import annotations
