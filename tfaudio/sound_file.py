@@ -129,6 +129,37 @@ def promised_frames(sound: soundfile.SoundFile) -> int | None:
     return sound.frames if sound.frames < _UNKNOWN_FRAMES else None
 
 
+def seekable_frames(sound: soundfile.SoundFile) -> int | None:
+    """Samples of each channel, of a file in which any of them can be gone to; None of an MP3, or of unknown length."""
+    return None if sound.format in ("MP3", "MPEG") else promised_frames(sound)
+
+
+def read_stretch(sound: soundfile.SoundFile, name: str, begin: int, end: int) -> npt.NDArray[np.float32]:
+    """Decodes a stretch of a recording and no more, float32 [end - begin], channels mixed down by their mean.
+
+    Args:
+      sound: as `open_recording` gives it, one of `seekable_frames`.
+      name: what messages call it.
+      begin: its first sample.
+      end: the one after its last.
+
+    Raises:
+      DecodeError: if it turns out to be damaged, truncated, or to hold NaN or infinite samples.
+    """
+    try:
+        sound.seek(begin)
+        block = sound.read(end - begin, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.strip().rstrip(".")
+        raise DecodeError(f"{name} is truncated or damaged: libsndfile says '{reason}'; copy it again.") from error
+    if len(block) < end - begin:
+        raise DecodeError(f"{name} {_truncated(end, begin + len(block))}.")
+    if not np.isfinite(block).all():
+        raise DecodeError(f"{name} holds NaN or infinite samples; export it again from its source.")
+    mixed: npt.NDArray[np.float32] = block.mean(axis=1)
+    return mixed
+
+
 def mono_blocks(
     sound: soundfile.SoundFile, name: str, *, block_frames: int = _BLOCK_FRAMES
 ) -> Iterator[npt.NDArray[np.float32]]:

@@ -9,7 +9,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from tfaudio import sound_file
 from tfaudio.config import DataConfig, RunConfig
+from tfaudio.data import recordings as recordings_module
 from tfaudio.data.labelled import read_labelled_data
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.data.recordings import read_recordings
@@ -54,6 +56,42 @@ def test_start_and_end_cut_a_part_out(noises):
     recordings = read_recordings([part, beyond], sample_rate=RATE, config=DataConfig(), progress=False)
     np.testing.assert_allclose(recordings.waveform_loader()(tf.constant(0)), waveforms[2][4000:12_000], atol=1e-6)
     assert recordings.skipped[0].reason == "its start (5 s) lies beyond the end of the file"
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 44_101])
+@pytest.mark.parametrize("extension", ["wav", "flac", "mp3"])
+def test_parts_are_cut_from_what_the_whole_file_gives(rate, extension, tmp_path):
+    if extension == "mp3" and rate == 44_101:
+        pytest.skip("MP3 has no such rate")
+    noise = np.random.default_rng(rate).uniform(-0.5, 0.5, (3 * rate, 2))
+    path = tmp_path / f"x.{extension}"
+    soundfile.write(path, noise, rate)
+    config = DataConfig(memory_gigabytes=0)
+    whole = read_recordings([Clip(str(path), "x")], sample_rate=16_000, config=config, progress=False)
+    expected = whole.waveform_loader()(tf.constant(0)).numpy()
+    bounds = [(None, 0.4), (0.0, 1.0), (0.25, 0.75001), (1.99, None), (2.5, 9.0), (0.01, None)]
+    clips = [Clip(str(path), "x", start=start, end=end) for start, end in bounds]
+    parts = read_recordings(clips, sample_rate=16_000, config=config, progress=False)
+    load = parts.waveform_loader()
+    for index, (start, end) in enumerate(bounds):
+        cut = expected[round((start or 0) * 16_000) : None if end is None else round(end * 16_000)]
+        assert parts.lengths[index] == len(cut)
+        np.testing.assert_allclose(load(tf.constant(index)), cut, atol=2e-6)
+
+
+def test_of_a_part_little_more_is_decoded(noises, monkeypatch):
+    read = []
+
+    def counting(sound, name, begin, end):
+        read.append(end - begin)
+        return sound_file.read_stretch(sound, name, begin, end)
+
+    monkeypatch.setattr(recordings_module, "read_stretch", counting)
+    clips, waveforms = noises
+    parts = [Clip(clips[2].path, "x", start=i / 10, end=(i + 1) / 10) for i in range(8)]
+    read_recordings(parts, sample_rate=RATE, config=DataConfig(), progress=False)
+    assert len(read) == 8
+    assert sum(read) < 1.5 * len(waveforms[2])
 
 
 def test_unusable_recordings_are_listed_with_their_reason(tmp_path, noises):

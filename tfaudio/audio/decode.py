@@ -44,7 +44,7 @@ from tfaudio.audio.wav import (
 )
 from tfaudio.sound_file import DecodeError, diagnose, read_bytes
 
-__all__ = ["DecodeError", "Engine", "decode", "diagnose", "load", "read_bytes", "tensorflow_io_loads"]
+__all__ = ["DecodeError", "Engine", "decode", "diagnose", "load", "read_bytes", "resample_any", "tensorflow_io_loads"]
 
 Engine = Literal["auto", "graph", "soundfile"]
 
@@ -71,12 +71,17 @@ def load(
     """
     waveform, found = decode(contents, engine=engine)
     if source_rate is None:
-        return resample(waveform, found, sample_rate, expected_rates=_COMMON_RATES), found
+        return resample_any(waveform, found, sample_rate), found
     waveform = require(
         waveform, tf.equal(found, source_rate),
         "The recording has ", found, f" Hz now, and had {source_rate} Hz when it was first read; start again.",
     )  # fmt: skip
     return resample(waveform, source_rate, sample_rate, expected_rates=[source_rate]), found
+
+
+def resample_any(waveform: tf.Tensor, source_rate: tf.Tensor, sample_rate: int) -> tf.Tensor:
+    """Resamples from a rate that only the run knows; from those of nearly all recordings by kernels made once."""
+    return resample(waveform, source_rate, sample_rate, expected_rates=_COMMON_RATES)
 
 
 def decode(contents: tf.Tensor | bytes, *, engine: Engine = "auto") -> Decoded:

@@ -98,6 +98,10 @@ class ResamplerKernel:
     matrix_limit: int = 2**20
     phases: int = 1024
 
+    def reach(self, source_rate: int, target_rate: int) -> float:
+        """How far the kernel extends to either side, in source samples."""
+        return self.zero_crossings / (self.rolloff * min(1.0, target_rate / source_rate))
+
 
 RESAMPLER = ResamplerKernel()
 

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
 from tfaudio.data.spec import Clip
-from tfaudio.sound_file import DecodeError, diagnose, open_recording, promised_frames, read_bytes
+from tfaudio.sound_file import DecodeError, open_recording, read_bytes, read_stretch, seekable_frames
 
 SILENCE_DB = -60.0  # full scale is 0
 CLIPPED_LEVEL = 0.999
 _LOWEST_DB = -120.0
 _FRAME_SECONDS = 0.02
-_SOUGHT_ROUGHLY = ("MP3", "MPEG")
 
 
 @dataclass(frozen=True)
@@ -55,19 +53,11 @@ def read_clip(clip: Clip) -> tuple[npt.NDArray[np.float32], int]:
     if clip.start is None and clip.end is None:
         return read_bytes(Path(clip.path).read_bytes(), clip.path)
     with open_recording(clip.path, clip.path) as sound:
-        rate, length = sound.samplerate, promised_frames(sound)
-        if length is None or sound.format in _SOUGHT_ROUGHLY:
+        rate, length = sound.samplerate, seekable_frames(sound)
+        if length is None:
             waveform = read_bytes(Path(clip.path).read_bytes(), clip.path)[0]
             return waveform[slice(*_samples_of(clip, rate, len(waveform)))], rate
-        begin, end = _samples_of(clip, rate, length)
-        try:
-            sound.seek(begin)
-            waveform = sound.read(end - begin, dtype="float32", always_2d=True).mean(axis=1)
-        except soundfile.LibsndfileError as error:
-            raise DecodeError(f"{clip.path} is damaged ({error.error_string.strip()}); copy it again.") from error
-    if len(waveform) < end - begin or not np.isfinite(waveform).all():
-        raise DecodeError(diagnose(clip.path) or f"{clip.path} is truncated or damaged; copy it again.")
-    return waveform, rate
+        return read_stretch(sound, clip.path, *_samples_of(clip, rate, length)), rate
 
 
 def _samples_of(clip: Clip, rate: int, length: int) -> tuple[int, int]:

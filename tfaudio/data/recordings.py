@@ -5,18 +5,23 @@ What was decoded is kept in memory while it fits; a larger set is decoded anew w
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfaudio.audio.decode import Engine, diagnose, load
-from tfaudio.config import LARGEST_SAMPLE, DataConfig
+from tfaudio.audio.decode import DecodeError, Engine, diagnose, load, read_bytes, resample_any
+from tfaudio.audio.wav import require
+from tfaudio.config import LARGEST_SAMPLE, RESAMPLER, DataConfig
 from tfaudio.data.spec import Clip, Skipped
 from tfaudio.errors import TfaudioError
+from tfaudio.sound_file import open_recording, read_stretch, seekable_frames
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ def _clip_decoder(
     clips: Sequence[Clip], sample_rate: int, engine: Engine, source_rate: int | None = None
 ) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """Returns a function of the graph from clip index to the clip's waveform and its file's rate, both read anew."""
+    if engine != "graph" and any(clip.start is not None or clip.end is not None for clip in clips):
+        return _part_decoder(clips, sample_rate)
     paths = tf.constant([clip.path for clip in clips])
     starts = tf.constant([round((clip.start or 0.0) * sample_rate) for clip in clips], tf.int64)
     ends = tf.constant([-1 if clip.end is None else round(clip.end * sample_rate) for clip in clips], tf.int64)
@@ -89,6 +96,67 @@ def _clip_decoder(
         return waveform[tf.minimum(tf.gather(starts, index), end) : end], rate
 
     return decode_clip
+
+
+def _part_decoder(clips: Sequence[Clip], sample_rate: int) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """The same for parts of files, of which little more is decoded: some cut an hour into a thousand."""
+
+    @tf.autograph.experimental.do_not_convert
+    def read(index: np.int64) -> tuple[np.ndarray, np.int32, np.int64, np.int64, bytes]:
+        try:
+            part = _read_part(clips[int(index)], sample_rate)
+        except (DecodeError, OSError) as error:
+            return np.zeros(0, np.float32), np.int32(1), np.int64(0), np.int64(0), str(error).encode()
+        return part.samples, np.int32(part.rate), np.int64(part.begin), np.int64(part.end), b""
+
+    def decode_clip(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        types = [tf.float32, tf.int32, tf.int64, tf.int64, tf.string]
+        samples, rate, begin, end, problem = tf.numpy_function(read, [index], types, stateful=False)
+        samples = require(samples, tf.equal(tf.reshape(problem, []), ""), problem)
+        samples, rate = tf.ensure_shape(samples, [None]), tf.ensure_shape(rate, [])
+        waveform = resample_any(samples, rate, sample_rate)
+        return waveform[tf.ensure_shape(begin, []) : tf.ensure_shape(end, [])], rate
+
+    return decode_clip
+
+
+class _Part(NamedTuple):
+    """A part of a file, with what resampling hears of its surroundings.
+
+    Args:
+      samples: float32 [n] at the rate of the file.
+      rate: Hz.
+      begin: where the part begins in them, in samples after resampling.
+      end: where it ends, likewise.
+    """
+
+    samples: np.ndarray
+    rate: int
+    begin: int
+    end: int
+
+
+def _read_part(clip: Clip, sample_rate: int) -> _Part:
+    begin = round((clip.start or 0.0) * sample_rate)
+    with open_recording(clip.path, clip.path) as sound:
+        rate, length = sound.samplerate, seekable_frames(sound)
+        if length is None:
+            samples, rate = read_bytes(Path(clip.path).read_bytes(), clip.path)
+            length = len(samples)
+        whole = -(-length * sample_rate // rate)
+        end = whole if clip.end is None else min(whole, round(clip.end * sample_rate))
+        if begin >= end:
+            return _Part(np.zeros(0, np.float32), rate, 0, 0)
+        if seekable_frames(sound) is None:
+            return _Part(samples, rate, begin, end)
+        # From a sample that one of the result falls on, so that the result is a stretch of that of the whole file.
+        margin = math.ceil(RESAMPLER.reach(rate, sample_rate)) + 1
+        divisor = math.gcd(rate, sample_rate)
+        down, up = rate // divisor, sample_rate // divisor
+        cycles = max(0, begin * down // up - margin) // down
+        last = min(length, end * down // up + margin + 1)
+        samples = read_stretch(sound, clip.path, cycles * down, last)
+    return _Part(samples, rate, begin - cycles * up, end - cycles * up)
 
 
 def read_recordings(

@@ -125,7 +125,7 @@ def resample(waveform: npt.ArrayLike, source_rate: int, target_rate: int) -> Wav
 
 
 def _half_width(down: int, up: int) -> tuple[float, int]:
-    reach = RESAMPLER.zero_crossings / (RESAMPLER.rolloff * min(1.0, up / down))
+    reach = RESAMPLER.reach(down, up)
     return reach, math.ceil(reach)
 
 
