@@ -49,11 +49,12 @@ def main() -> None:
         result = _begin(arguments)  # anew: another process may have measured other models meanwhile
         result["models"][model] = row
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-        print(
-            f"{model:<16} float {row['float']:.4f}  int8 {row['int8']:.4f}  "
-            f"{100 * (row['int8'] - row['float']):+.2f} points  ({row['num_clips']} clips)",
-            flush=True,
+        cost = (
+            " ".join(row["refused"])
+            if row["int8"] is None
+            else f"int8 {row['int8']:.4f}  {100 * (row['int8'] - row['float']):+.2f} points  ({row['num_clips']} clips)"
         )
+        print(f"{model:<16} float {row['float']:.4f}  {cost}", flush=True)
     if failed:
         sys.exit(f"not measured: {', '.join(failed)}")
 
@@ -93,14 +94,20 @@ def _measure(model: str, arguments: argparse.Namespace) -> dict[str, Any] | None
     # Nothing is withheld: the figure is wanted however it turns out.
     gate = ["--max_accuracy_drop=1", "--min_agreement=0"]
     folders = [f"--run_dir={run}", f"--output_dir={export}", f"--json={report}", "--overwrite"]
-    if not _run(["export", *folders, "--formats=int8", *gate]):
+    report.unlink(missing_ok=True)
+    exported = _run(["export", *folders, "--formats=int8", *gate])
+    if not report.is_file():
         return None
     found = json.loads(report.read_text("utf-8"))
+    refusals = {why for of_run in found["reports"].values() for why in of_run["formats"]["int8"]["problems"]}
+    if not exported and not refusals:
+        return None
     for folder in (run, export):
         shutil.rmtree(folder)
     return {
         "float": found["accuracy_by_format"]["keras"],
-        "int8": found["accuracy_by_format"]["int8"],
+        "int8": found["accuracy_by_format"].get("int8"),
+        **({"refused": sorted(refusals)} if refusals else {}),
         "num_clips": found["num_clips"],
         "protocol": found["protocol"],
         "train_seconds": round(seconds),
