@@ -307,6 +307,39 @@ def test_test_recordings_that_broke_later_are_told(small_data, tmp_path, capsys)
     assert f"not used: {broken}" in capsys.readouterr().err
 
 
+def test_what_the_gate_withholds_is_told_by_the_exit_code(run, tmp_path, capsys):
+    command = ["export", f"--run_dir={run}", "--formats=float32"]
+    assert main([*command, f"--output_dir={tmp_path / 'out'}", "--max_size_kb=1"]) == 1
+    told = capsys.readouterr().out
+    assert "float32" in told
+    assert not list((tmp_path / "out").rglob("*.tflite"))
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert not report["formats"]["float32"]["written"]
+    assert "kB" in report["formats"]["float32"]["problems"][0]
+
+
+def test_a_class_that_is_only_in_the_test_recordings_is_told_and_scored(small_data, tmp_path, capsys):
+    with (small_data / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    strange = rows[0]["label"]
+    for row in rows:
+        row["path"] = str(small_data / row["path"])
+        row["fold"] = "1" if row["label"] == strange else ("1" if row["fold"] == "1" else "2")
+    with (tmp_path / "m.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    out = tmp_path / "run"
+    arguments = ["--dataset=manifest", f"--data_dir={tmp_path / 'm.csv'}", f"--output_dir={out}", "--folds=1"]
+    assert main(["train", *arguments, *SMALL, "--epochs=1", "--class_weights"]) == 0
+    assert f"class '{strange}' has 0 recording(s)" in capsys.readouterr().err
+    metrics = json.loads((out / "metrics.json").read_text())
+    recalls = {of_class["label"]: of_class["recall"] for of_class in metrics["per_class"]}
+    assert set(recalls) == {row["label"] for row in rows}
+    assert recalls[strange] == 0.0
+    assert metrics["num_clips"] == sum(row["fold"] == "1" for row in rows)
+
+
 def test_folds_of_unequal_size_give_a_result(small_data, tmp_path, capsys):
     rows = list(csv.DictReader((small_data / "manifest.csv").open()))
     kept = [row for row in rows if row["fold"] in "23"] + [row for row in rows if row["fold"] == "1"][:1]

@@ -2,7 +2,7 @@
 
     python tools/benchmark/augmentation.py --dataset=esc10 --data_dir=esc10 [--set=augment.reverb.probability=0.2 ...]
 
-prints JSON, for waveforms held in memory and for an epoch that decodes anew: examples a second with the recipe's
+prints JSON (and writes it with --json), for waveforms held in memory and for an epoch that decodes anew: examples a second with the recipe's
 augmentation and without, medians over the rounds, and the cost, as a share of the throughput without. The cost in
 processor time is told too: it is the steadier figure where other programs take part of the machine, as are many short
 rounds (--rounds=41 --examples=256).
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--examples", type=int, default=768, help="timed in each round")
     parser.add_argument("--only", choices=list(_GIGABYTES), help="one of the two")
+    parser.add_argument("--json", type=Path, help="file to write")
     parser.add_argument("--set", action="append", default=[], help="as of `tfaudio train`, where augmentation is on")
     arguments = parser.parse_args()
     chosen = {key: json.loads(value) for key, _, value in (text.partition("=") for text in arguments.set)}
@@ -66,6 +67,7 @@ def main() -> None:
         }
     )
     result: dict[str, Any] = {
+        "command": " ".join(["python", *sys.argv]),
         "dataset": arguments.dataset,
         "set": chosen,
         "rounds": arguments.rounds,
@@ -77,7 +79,10 @@ def main() -> None:
         if arguments.only not in (None, name):
             continue
         result[name] = measure(config.override({"data.memory_gigabytes": gigabytes}), chosen, arguments)
-    print(json.dumps(result, indent=2))
+    text = json.dumps(result, indent=2)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(text + "\n", "utf-8")
 
 
 def measure(config: RunConfig, chosen: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
