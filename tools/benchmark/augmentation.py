@@ -2,10 +2,10 @@
 
     python tools/benchmark/augmentation.py --dataset=esc10 --data_dir=esc10 [--set=augment.reverb.probability=0.2 ...]
 
-prints JSON (and writes it with --json), for waveforms held in memory and for an epoch that decodes anew: examples a second with the recipe's
-augmentation and without, medians over the rounds, and the cost, as a share of the throughput without. The cost in
-processor time is told too: it is the steadier figure where other programs take part of the machine, as are many short
-rounds (--rounds=41 --examples=256).
+prints JSON (and writes it with --json), for waveforms held in memory and for an epoch that decodes anew: examples a
+second with the recipe's augmentation and without, medians over the rounds, and the cost, as a share of the throughput
+without. The cost in processor time is told too: it is the steadier figure where other programs take part of the
+machine, as are many short rounds (--rounds=41 --examples=256).
 """
 
 from __future__ import annotations
