@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.models.test_models import build
 from tfaudio import bundle
@@ -12,7 +15,7 @@ from tfaudio.config import ModelConfig, RunConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.features.normalization import Normalization
 from tfaudio.labels import LabelMap
-from tfaudio.models.backbone import PatchBackbone
+from tfaudio.models.backbone import PatchBackbone, backbone_variables, stages_of
 from tfaudio.models.classifier import build_classifier
 
 IMAGE = (32, 40, 3)
@@ -77,7 +80,7 @@ def test_a_network_that_rescales_pixels_is_given_pixels():
 
 
 def test_weights_come_from_a_file_and_stay_when_frozen(network, weights):
-    options = {"patch_frames": 32, "weights": str(weights), "frozen": True}
+    options = {"patch_frames": 32, "weights": str(weights), "trained_stages": 0}
     model = build("backbone", options)
     for ours, theirs in zip(_body(model).get_weights(), network.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -87,6 +90,35 @@ def test_weights_come_from_a_file_and_stay_when_frozen(network, weights):
     model(np.ones((2, 40, 40), np.float32), training=True)
     for weight, old in zip(statistics, before, strict=True):
         np.testing.assert_array_equal(weight, old)
+
+
+def test_the_last_stages_are_trained_and_the_others_stay(network):
+    stages = stages_of(network)
+    heights = [{layer.output.shape[1] for layer in stage if len(layer.output.shape) == 4} - {1} for stage in stages]
+    assert len(stages) >= 4
+    # Where padding stands before a layer that halves, its output is somewhat larger than the stage's images.
+    assert all(max(later) < max(earlier) for earlier, later in itertools.pairwise(heights) if later)
+    model = build("backbone", {"patch_frames": 32, "trained_stages": 2})
+    ours = stages_of(_body(model))
+    kept = {id(w) for stage in ours[:-2] for layer in stage for w in layer.weights}
+    learnt = {id(w) for stage in ours[-2:] for layer in stage for w in layer.trainable_weights}
+    assert {id(w) for w in backbone_variables(model)} == learnt
+    before = {id(w): w.numpy() for w in _body(model).weights}
+    features = np.random.default_rng(0).normal(size=(8, 32, 40)).astype(np.float32)
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    model.train_on_batch(features, np.ones((8, 3), np.float32))
+    changed = {id(w) for w in _body(model).weights if not np.array_equal(w.numpy(), before[id(w)])}
+    assert not changed & kept
+    assert len(changed & learnt) > len(learnt) // 2
+
+
+def test_moving_statistics_that_are_trained_follow_in_few_steps(network):
+    model = build("backbone", {"patch_frames": 32, "dropout": 0.0})
+    features = np.random.default_rng(0).normal(3.0, 2.0, size=(8, 32, 40)).astype(np.float32)
+    step = tf.function(lambda: model(features, training=True))
+    for _ in range(150):
+        trained = step().numpy()
+    np.testing.assert_allclose(model(features).numpy(), trained, atol=0.02 * np.abs(trained).max())
 
 
 def test_a_run_needs_no_other_weights_than_its_own(weights, tmp_path):

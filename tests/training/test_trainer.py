@@ -11,6 +11,7 @@ import textwrap
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfaudio import bundle
 from tfaudio.bundle import load_bundle
@@ -21,7 +22,7 @@ from tfaudio.evaluation.evaluate import evaluate
 from tfaudio.training import trainer
 from tfaudio.training.optimizer import make_optimizer
 from tfaudio.training.strategy import check_batch, make_strategy
-from tfaudio.training.trainer import class_weights, train
+from tfaudio.training.trainer import check_settings, class_weights, train
 
 
 def _weights(run: bundle.Bundle) -> list[np.ndarray]:
@@ -272,3 +273,30 @@ def test_class_weights_even_out_the_classes():
     weights = class_weights(targets, 3)
     assert weights[targets].mean() == pytest.approx(1.0)
     assert 6 * weights[0] == pytest.approx(2 * weights[2])
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_what_is_slowed_moves_by_its_share_of_the_rate(mirrored):
+    """Adam's steps have the length of the rate as long as the gradient stays: at the first step the rate is 0."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"]) if mirrored else tf.distribute.get_strategy()
+    settings = TrainingConfig(learning_rate=0.1, backbone_rate=0.2, warmup_fraction=0.0, weight_decay=0.0)
+    with strategy.scope():
+        inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, name="inner")])
+        model = keras.Sequential([inner, keras.layers.Dense(2, name="outer")])
+        model.build((None, 3))
+        optimizer = make_optimizer(settings, total_steps=1_000_000, slow=inner.trainable_variables)
+        model.compile(optimizer=optimizer, loss="mse")
+    before = [weight.numpy() for weight in model.weights]
+    rng = np.random.default_rng(0)
+    model.fit(rng.normal(size=(8, 3)), 5 + rng.normal(size=(8, 2)), batch_size=8, epochs=2, verbose=0)
+    steps = [np.abs(weight.numpy() - old) for weight, old in zip(model.weights, before, strict=True)]
+    for step, expected in zip(steps, (0.02, 0.02, 0.1, 0.1), strict=True):
+        np.testing.assert_allclose(step, expected, rtol=1e-3)
+
+
+def test_a_rate_for_a_network_that_is_not_there_is_refused(small_config):
+    slowed = small_config.override({"training.backbone_rate": 0.1})
+    with pytest.raises(TfaudioError, match="has nothing to slow in model 'cnn'"):
+        check_settings(slowed, 10)
+    inside = {"model.name": "backbone", "model.options": {"patch_frames": 32, "image_size": [32, 32]}}
+    check_settings(slowed.override(inside), 10)

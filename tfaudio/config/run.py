@@ -98,6 +98,7 @@ class TrainingConfig(Config):
       epochs: passes over the training examples.
       batch_size: examples a step, over all replicas.
       learning_rate: peak rate of AdamW.
+      backbone_rate: rate of the network inside the models 'backbone' and 'yamnet', as a share of learning_rate.
       warmup_fraction: share of the steps over which the rate rises from 0; it falls to 0 by a cosine after.
       weight_decay: decoupled decay of kernels (not of biases and normalisation).
       label_smoothing: share of each target spread evenly over the classes.
@@ -128,6 +129,7 @@ class TrainingConfig(Config):
     epochs: int = 60
     batch_size: int = 32
     learning_rate: float = 2e-3
+    backbone_rate: float = 1.0
     warmup_fraction: float = 0.1
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
@@ -159,11 +161,13 @@ class TrainingConfig(Config):
         only_of_classifiers = ("swa_fraction", "teacher", "initial_weights", "shuffle_labels", "class_weights")
         for name in (*only_of_classifiers, "early_stopping_patience"):
             check(not getattr(self, name), f"training.{name} has no part in {kind}; leave it out.")
+        check(self.backbone_rate == 1.0, f"training.backbone_rate has no part in {kind}; leave it out.")
 
     def check(self) -> None:
         check_range("training.epochs", self.epochs, 1, _MOST_STEPS)
         check_range("training.batch_size", self.batch_size, 1, _MOST_EXAMPLES)
         check(0 < self.learning_rate <= 100, f"training.learning_rate must be in (0, 100], not {self.learning_rate}.")
+        check(0 < self.backbone_rate <= 1, f"training.backbone_rate must be in (0, 1], not {self.backbone_rate}.")
         for name in ("warmup_fraction", "label_smoothing", "swa_fraction"):
             check(0 <= getattr(self, name) < 1, f"training.{name} must be in [0, 1), not {getattr(self, name)}.")
         check_range("training.weight_decay", self.weight_decay, 0, 100)

@@ -15,7 +15,6 @@ from tfaudio.models.layers import (
     HEADS,
     Tensor,
     check_choice,
-    check_flag,
     check_options,
     model_inputs,
     pool_frames,
@@ -27,6 +26,10 @@ from tfaudio.registry import unknown_name_message
 
 # Networks that begin by rescaling the pixels of an image get features of about their mean and deviation.
 _PIXEL_DEVIATION, _PIXEL_MEAN = 58.0, 120.0
+PATCHES = "patches"  # name of the layer that holds the network
+# Of moving statistics that are trained: the networks' own 0.99 to 0.999, made for millions of images, would leave them
+# at their beginnings after the few hundred steps of a small data set.
+_MOMENTUM = 0.9
 
 
 @MODELS.register("backbone")
@@ -37,7 +40,7 @@ def backbone(
     masked: bool = False,
     application: str = "MobileNetV3Small",
     weights: str | None = None,
-    frozen: bool = False,
+    trained_stages: int | None = None,
     channels: int = 3,
     patch_frames: int = 64,
     image_size: Sequence[int] | None = None,
@@ -57,7 +60,8 @@ def backbone(
       weights: to start from: None for random ones; the path of a file (.weights.h5 or .h5) with those of the network
         without its output layers; "imagenet" to have Keras download its own, unless they lie in its cache. A trained
         run holds its weights itself and reads neither.
-      frozen: leave the network's weights as they are, and train the output alone.
+      trained_stages: how many of the network's stages are trained, from the last; the rest stays as it is. A stage ends
+        where the image is halved. None trains all, 0 the output alone; training.backbone_rate is for those trained.
       channels: 1 to 3 copies of the spectrogram; networks for images in colour have weights for 3.
       patch_frames: frames of a patch.
       image_size: [height, width] to resize patches to; None leaves them at [patch_frames, bins].
@@ -76,7 +80,6 @@ def backbone(
     """
     check_options("backbone", dropout=dropout, channels=channels, patch_frames=patch_frames)
     check_choice("backbone", HEADS, head=head)
-    check_flag("backbone", frozen=frozen)
     if channels > 3:
         raise TfaudioError(f"model.options.channels of 'backbone' must be 1, 2 or 3, not {channels}.")
     if weights != "imagenet":
@@ -85,9 +88,9 @@ def backbone(
     body = _body(application, image_shape)
     if weights is not None:
         _load_weights(body, application, weights)
-    body.trainable = not frozen
+    train_stages("backbone", body, trained_stages)
     inputs, x, mask = model_inputs(input_shape, masked=masked)
-    x = PatchBackbone(body, patch_frames, name="patches")(x, mask)  # [batch, patches, channels]
+    x = PatchBackbone(body, patch_frames, name=PATCHES)(x, mask)  # [batch, patches, channels]
     mask = stride_mask(mask, patch_frames)
     x = pool_frames(x, mask, head)
     logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
@@ -146,6 +149,53 @@ class PatchBackbone(layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> PatchBackbone:
         return cls(**{**config, "body": keras.saving.deserialize_keras_object(config["body"])})
+
+
+def stages_of(body: keras.Model) -> list[list[keras.Layer]]:
+    """The layers of a network for images that have weights, in stages: each ends where the image is halved."""
+    stages: list[list[keras.Layer]] = [[]]
+    height = body.input_shape[1]
+    for layer in body.layers:
+        shape = layer.output.shape
+        # A height of 1 is of a summary, such as weighs channels, beside the image.
+        if len(shape) == 4 and 1 < shape[1] <= 0.75 * height:
+            height = shape[1]
+            stages.append([])
+        if layer.weights:
+            stages[-1].append(layer)
+    return [stage for stage in stages if stage]
+
+
+def train_stages(name: str, body: keras.Model, trained: Any) -> None:
+    """Lets the last stages of a network learn and leaves the others, with their moving statistics, as they are.
+
+    Args:
+      name: of the architecture.
+      body: the network.
+      trained: how many; None for all.
+
+    Raises:
+      TfaudioError: if there are not as many.
+    """
+    stages = stages_of(body)
+    if trained is None:
+        trained = len(stages)
+    if type(trained) is not int or not 0 <= trained <= len(stages):
+        raise TfaudioError(
+            f"model.options.trained_stages of '{name}' must be null or 0 to {len(stages)}, the stages of its network, "
+            f"not {trained!r}."
+        )
+    body.trainable = trained > 0
+    for place, stage in enumerate(stages):
+        for layer in stage:
+            layer.trainable = place >= len(stages) - trained
+            if isinstance(layer, layers.BatchNormalization):
+                layer.momentum = _MOMENTUM
+
+
+def backbone_variables(classifier: keras.Model) -> list[keras.Variable]:
+    """The trained weights of the network inside 'backbone' or 'yamnet'; none of another architecture."""
+    return [v for layer in classifier.layers if isinstance(layer, PatchBackbone) for v in layer.trainable_variables]
 
 
 def _image_size(image_size: Any, otherwise: tuple[int, int]) -> tuple[int, int]:

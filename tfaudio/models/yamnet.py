@@ -7,13 +7,12 @@ import math
 import keras
 from keras import layers
 
-from tfaudio.models.backbone import PatchBackbone, check_weights_file, load_weights_file
+from tfaudio.models.backbone import PATCHES, PatchBackbone, check_weights_file, load_weights_file, train_stages
 from tfaudio.models.layers import (
     HEADS,
     Tensor,
     apply_mask,
     check_choice,
-    check_flag,
     check_share,
     model_inputs,
     pool_frames,
@@ -35,7 +34,7 @@ def yamnet(
     num_classes: int,
     masked: bool = False,
     weights: str | None = None,
-    frozen: bool = False,
+    trained_stages: int | None = None,
     head: str = "mean",
     dropout: float = 0.2,
 ) -> keras.Model:
@@ -51,7 +50,8 @@ def yamnet(
       masked: also take a mask [batch, frames].
       weights: path of `yamnet.h5` as published, or None for random ones. A trained run holds its weights itself and
         does not read it.
-      frozen: leave the network's weights as they are, and train the output alone.
+      trained_stages: how many of the network's stages are trained, from the last, as of 'backbone'; None trains all, 0
+        the output alone.
       head: how patches become one: "mean_max", "mean", "max", "attention", "auto" or
         "class_attention" (`layers.pool_frames`).
       dropout: share of channels dropped before the output.
@@ -67,17 +67,16 @@ def yamnet(
     github.com/tensorflow/models.
     """
     check_choice("yamnet", HEADS, head=head)
-    check_flag("yamnet", frozen=frozen)
     check_share("yamnet", dropout=dropout)
     check_weights_file("yamnet", weights, "give the path of yamnet.h5, or null")
     body = _body(input_shape[1])
     if weights is not None:
         published = keras.Model(body.input, layers.Dense(_PUBLISHED_CLASSES)(body.output))
         load_weights_file(published, weights, "yamnet", "YAMNet", "give its yamnet.h5 as published")
-    body.trainable = not frozen
+    train_stages("yamnet", body, trained_stages)
     inputs, x, mask = model_inputs(input_shape, masked=masked)
     x = apply_mask(x - _SILENCE, mask)  # so that the zeros which fill a patch up are silence
-    x = PatchBackbone(body, _PATCH_FRAMES, name="patches")(x, mask)  # [batch, patches, 1024]
+    x = PatchBackbone(body, _PATCH_FRAMES, name=PATCHES)(x, mask)  # [batch, patches, 1024]
     mask = stride_mask(mask, _PATCH_FRAMES)
     x = pool_frames(x, mask, head)
     logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from tfaudio.config import TrainingConfig
 
 
-def make_optimizer(config: TrainingConfig, *, total_steps: int) -> keras.optimizers.Optimizer:
+class SlowedAdamW(keras.optimizers.AdamW):
+    """AdamW under which some variables change more slowly.
+
+    Args:
+      slow: those variables.
+      rate: their share of the learning rate.
+      kwargs: of AdamW.
+    """
+
+    def __init__(self, *args: Any, slow: Sequence[keras.Variable], rate: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._slow, self._rate = {id(variable) for variable in slow}, rate
+        self._places: set[int] = set()
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        super().build(variables)
+        self._places = {place for place, variable in enumerate(variables) if id(variable) in self._slow}
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        # By place: under a strategy the backend's variable comes here, not Keras'.
+        share = self._rate if self._get_variable_index(variable) in self._places else 1.0
+        super().update_step(gradient, variable, share * learning_rate)
+
+
+def make_optimizer(
+    config: TrainingConfig, *, total_steps: int, slow: Sequence[keras.Variable] = ()
+) -> keras.optimizers.Optimizer:
     """Returns AdamW whose rate rises linearly, then falls by a cosine: to zero, or to the rate at which it is held.
 
     Args:
-      config: learning_rate, warmup_fraction, weight_decay and, of averaged weights, epochs, swa_fraction and swa_rate
-        are used.
+      config: learning_rate, backbone_rate, warmup_fraction, weight_decay and, of averaged weights, epochs, swa_fraction
+        and swa_rate are used.
       total_steps: of the whole training.
+      slow: variables whose rate is config.backbone_rate of the others'.
 
     Source: I. Loshchilov, F. Hutter, Decoupled Weight Decay Regularization (2019).
     """
@@ -27,7 +57,10 @@ def make_optimizer(config: TrainingConfig, *, total_steps: int) -> keras.optimiz
         warmup_steps=warmup,
     )
     # No clipping here: Keras clips each replica's gradient before the sum, which silently differs from one device.
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay or None)
+    if slow and config.backbone_rate != 1.0:
+        optimizer = SlowedAdamW(schedule, weight_decay=config.weight_decay, slow=slow, rate=config.backbone_rate)
+    else:
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
     if config.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer

@@ -24,6 +24,7 @@ from tfaudio.data.vocabulary import build_tokenizer
 from tfaudio.errors import TfaudioError
 from tfaudio.features.family import check_features
 from tfaudio.files import make_writable_folder, refuse_existing, write_json
+from tfaudio.models.backbone import backbone_variables
 from tfaudio.models.classifier import build_classifier, takes_mask
 from tfaudio.training.averaging import averaged_classifier
 from tfaudio.training.checkpoint import RunKeeper
@@ -114,10 +115,11 @@ def train(
             classifier = build_classifier(config, len(labels), masked=takes_mask(config))
             if pretrained is not None:
                 load_pretrained(pretrained, classifier)
+            slow = backbone_variables(classifier)
             if teachers:  # after the student, who draws the weights to start from that it would draw by itself
                 classifier = taught(classifier, load_teachers(teachers, labels), config.training)
             classifier.compile(
-                optimizer=make_optimizer(config.training, total_steps=steps * config.training.epochs),
+                optimizer=make_optimizer(config.training, total_steps=steps * config.training.epochs, slow=slow),
                 loss=make_loss(config),
                 metrics=[] if config.multi_label else ["accuracy"],
             )
@@ -183,7 +185,12 @@ def check_settings(config: RunConfig, num_classes: int) -> tf.distribute.Strateg
     check_batch(config.training.batch_size, strategy)
     check_features(config.front_end)
     augmentation_sounds(config)
-    build_classifier(config, num_classes)
+    classifier = build_classifier(config, num_classes)
+    if config.training.backbone_rate != 1.0 and not backbone_variables(classifier):
+        raise TfaudioError(
+            f"training.backbone_rate has nothing to slow in model '{config.model.name}': it is for the network inside "
+            "'backbone' or 'yamnet', of which model.options.trained_stages are trained."
+        )
     return strategy
 
 
