@@ -33,8 +33,8 @@ class Golden:
     Args:
       waveforms: int16 [vectors, samples]; divided by 32,768 they are the models' input.
       features: float32 [vectors, frames, bins], what the Keras front end gives.
-      scores: of each model file by its name, float32 [vectors, classes].
-      sha256: of each model file by its name.
+      scores: of each model by the name of its file, or folder, float32 [vectors, classes].
+      sha256: of each model file by its name; of a SavedModel, that of its saved_model.pb.
     """
 
     waveforms: npt.NDArray[np.int16]

@@ -47,6 +47,12 @@ class Change:
 
 
 WAVEFORM = (
+    Change(
+        "random_crop",
+        "A window anywhere in a recording that is longer than `clip.seconds`; off, the first.",
+        {"random_crop": True},
+        3,
+    ),
     Change("speed", "Plays faster or slower: pitch and tempo move together.", {"speed.factor": [1.4, 1.5]}),
     Change("time_stretch", "Another tempo at the same pitch (phase vocoder).", {"time_stretch.factor": [1.4, 1.5]}),
     Change("pitch_shift", "Another pitch at the same tempo.", {"pitch_shift.semitones": [7, 9]}),
@@ -111,8 +117,8 @@ _SECTIONS = (
     (
         "Of the waveform",
         """In the order in which a sound meets them: the source (speed, tempo, pitch, where the clip was cut, polarity),
-the room, what else is heard there, the recorder (response, then clipping), the line (a codec). The length stays. A
-recording longer than a window is also cut at random (`random_crop`).
+the room, what else is heard there, the recorder (response, then clipping), the line (a codec). The length stays
+but for the crop, which comes before all others.
 """,
         WAVEFORM,
     ),
@@ -180,9 +186,10 @@ def draw_pictures() -> None:
     import numpy as np
     import tensorflow as tf
 
+    from tfaudio.audio.framing import fix_length
     from tfaudio.augment.mixing import Examples, mix_examples
     from tfaudio.augment.spectrogram import change_features, spec_augment
-    from tfaudio.augment.waveform import WaveformAugmentation
+    from tfaudio.augment.waveform import WaveformAugmentation, random_start
     from tfaudio.data.synthetic import make_sound
     from tfaudio.features.front_end import compute_features
 
@@ -206,7 +213,11 @@ def draw_pictures() -> None:
         config = AugmentConfig().override({**OFF, **_with_folder(change)})
         noise = sound("crackle", "hum")
         augmentation = WaveformAugmentation(config, rate, backgrounds=[noise])
-        changed = augmentation(tf.constant(base), (7, change.seed)).numpy()
+        seed, window = (7, change.seed), len(base)
+        if change.name == "random_crop":
+            window //= 2
+        start = random_start(len(base), window, seed)
+        changed = augmentation(fix_length(tf.constant(base), window, short="pad", start=start), seed).numpy()
         panels = [("before", base, standardised(base)), ("after", changed, standardised(changed))]
         save(change.name, panels)
     batch = standardised(base)[np.newaxis]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.export.small_runs import FRONT_END, LABELS, LEAF, Exported, tones, train
 from tfaudio import golden
@@ -117,6 +119,21 @@ def test_vectors_that_do_not_serve_are_told(cnn: Exported, tmp_path: Path, monke
     monkeypatch.undo()
     with pytest.raises(TfaudioError, match="later version of tfaudio; upgrade"):
         run_self_test(model)
+
+
+def test_a_saved_model_alone_has_vectors_too(cnn: Exported, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    calibration = tones(8, seed=1)[0]
+    report = export_run(cnn.bundle, formats=("saved_model",), output_dir=out, calibration=calibration)
+    assert not report.failed
+    vectors = Golden.read(out / golden.FILE)
+    served = tf.saved_model.load(out / "saved_model" / "1").signatures["serving_default"]
+    (waveform_name,) = served.structured_input_signature[1]
+    given = served(**{waveform_name: tf.constant(vectors.inputs)})
+    scores = vectors.scores["saved_model/1"]
+    assert any(np.allclose(value, scores, atol=1e-6) for value in given.values() if value.shape == scores.shape)
+    graph = (out / "saved_model" / "1" / "saved_model.pb").read_bytes()
+    assert vectors.sha256["saved_model/1"] == hashlib.sha256(graph).hexdigest()
 
 
 def test_the_same_export_gives_the_same_vectors(cnn: Exported) -> None:

@@ -127,6 +127,7 @@ def test_scores_that_are_no_numbers_are_refused(score: float) -> None:
         (np.zeros(SAMPLE_RATE, np.int16), "int16 values; scale"),
         (np.full(SAMPLE_RATE, np.nan, np.float32), "NaN"),
         (np.full(SAMPLE_RATE, np.inf), "infinite"),
+        (np.full(SAMPLE_RATE, -12_000.0, np.float32), "reaches 12000 where full scale is 1"),
     ],
 )
 def test_a_waveform_that_does_not_fit_is_refused(model: Classifier, waveform: np.ndarray, message: str) -> None:

@@ -301,18 +301,27 @@ def _details(
 
 
 def _golden_vectors(bundle: Bundle, num_samples: int | None, passed: Sequence[Candidate]) -> Golden | None:
-    """What the `.tflite` files that passed make of synthetic waveforms; None if there are none."""
-    files = [c for c in passed if isinstance(c.content, bytes)]
-    if num_samples is None or not files:
+    """What the models that passed make of synthetic waveforms; None if none takes windows of one length."""
+    scored = [c for c in passed if isinstance(c.content, bytes) or c.name == SAVED_MODEL]
+    if num_samples is None or not scored:
         return None
     waveforms = golden.waveforms(num_samples, bundle.config.front_end.sample_rate)
     inputs = golden.to_float(waveforms)
     return Golden(
         waveforms=waveforms,
         features=np.asarray(bundle.front_end(num_samples)(inputs, training=False)),
-        scores={artifact_path(c.name): c.score(inputs) for c in files if c.score is not None},
-        sha256={artifact_path(c.name): golden.sha256(c.content) for c in files if isinstance(c.content, bytes)},
+        scores={artifact_path(c.name): c.score(inputs) for c in scored if c.score is not None},
+        sha256={artifact_path(c.name): golden.sha256(_told_apart_by(c)) for c in scored},
     )
+
+
+def _told_apart_by(candidate: Candidate) -> bytes:
+    """A file; of a SavedModel, its graph."""
+    content = candidate.content
+    if isinstance(content, bytes):
+        return content
+    assert content is not None
+    return (content / "saved_model.pb").read_bytes()
 
 
 def _write(report: ExportReport, candidates: Sequence[Candidate], bundle: Bundle, vectors: Golden | None) -> None:

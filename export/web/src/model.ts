@@ -3,7 +3,7 @@
 import { loadAndCompile, loadLiteRt, Tensor, type CompiledModel } from "@litertjs/core";
 import { UserError } from "./errors";
 import { readModelInfo, type ModelInfo } from "./metadata";
-import { cutWindows } from "./windows";
+import { checkSamples, cutWindows } from "./windows";
 
 export interface Result {
   /** One a label. */
@@ -62,7 +62,7 @@ export class Model {
 
   /** Scores one window of `info.windowSamples` samples at `info.sampleRate`, in [-1, 1]. */
   async scoreWindow(window: Float32Array): Promise<Result> {
-    if (!window.every(Number.isFinite)) throw new UserError("The audio holds samples that are no numbers.");
+    checkSamples(window);
     const started = performance.now();
     const input = new Tensor(window, [1, window.length]);
     let outputs: Tensor[] = [];

@@ -1,6 +1,18 @@
 /** How a recording is cut into the windows that a model takes: the rule of tfaudio.config.ClipConfig. */
 
+import { UserError } from "./errors";
 import type { ModelInfo } from "./metadata";
+
+/** Full scale is 1; samples beyond this are integers that nobody divided (as tfaudio.config says). */
+const LARGEST_SAMPLE = 64;
+
+/** Refuses samples that no model was trained on. */
+export function checkSamples(samples: Float32Array): void {
+  if (!samples.every(Number.isFinite)) throw new UserError("The audio holds samples that are no numbers.");
+  if (!samples.every((sample) => Math.abs(sample) <= LARGEST_SAMPLE)) {
+    throw new UserError("The audio holds samples far beyond full scale: integers stored as floats; divide them first.");
+  }
+}
 
 export type Clip = Pick<ModelInfo, "windowSamples" | "hopSamples" | "short">;
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { countWindows, cutWindows, LatestSamples, type Clip } from "../../src/windows";
+import { checkSamples, countWindows, cutWindows, LatestSamples, type Clip } from "../../src/windows";
 
 const clip: Clip = { windowSamples: 8000, hopSamples: 8000, short: "pad" };
 
@@ -24,6 +24,18 @@ describe("windows of a recording", () => {
       [0, 1, 2],
       [2, 3, 4],
     ]);
+  });
+});
+
+describe("samples", () => {
+  it("are numbers about full scale", () => {
+    checkSamples(Float32Array.of(-1, 0, 1.5));
+    for (const wrong of [NaN, Infinity, -Infinity]) {
+      expect(() => checkSamples(Float32Array.of(0, wrong))).toThrow("no numbers");
+    }
+    for (const wrong of [12_000, -1e30]) {
+      expect(() => checkSamples(Float32Array.of(0, wrong))).toThrow("far beyond full scale");
+    }
   });
 });
 
