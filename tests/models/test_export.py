@@ -25,9 +25,10 @@ FRAMES, BINS = 45, 40
 # Those of tests/export are tried there, in all precisions.
 FAMILIES = (
     *("ast", "cnn6", "conformer", "crnn", "efficientnet", "kwt", "mha_rnn", "mobilenet_v1", "mobilenet_v3", "resnet"),
-    *("waveform_cnn", "yamnet"),
+    *("waveform_cnn", "yamnet", "cnn10", "cnn14", "mobilenet_v2", "ensemble"),
 )
-IN_INT8 = ("conformer", "efficientnet", "mobilenet_v3", "waveform_cnn", "yamnet")
+WITH_MEMORY = ("crnn", "mha_rnn")  # which int8 is refused
+IN_INT8 = tuple(name for name in FAMILIES if name not in WITH_MEMORY)
 
 
 @pytest.fixture
@@ -97,15 +98,31 @@ def test_int8_follows_the_float_file(name, few_blocks, tmp_path):
     assert decibels > 15.0, decibels
 
 
+@pytest.mark.parametrize("variant", ["float16", "dynamic_range"])
+@pytest.mark.parametrize("name", [*WITH_MEMORY, "ast", "mobilenet_v3", "waveform_cnn"])
+def test_smaller_weights_follow_keras(name, variant, few_blocks, tmp_path):
+    _, options = _file(name, tmp_path)
+    keras.utils.set_random_seed(0)
+    model = build(name, options)
+    content = convert_folder(export_static(model, tmp_path / variant, shape=(1, FRAMES, BINS)), variant)
+    refuse_foreign_operators(content)
+    features = np.random.default_rng(3).normal(size=(8, 1, FRAMES, BINS)).astype(np.float32)
+    expected = np.stack([np.asarray(model(row)) for row in features])
+    found = np.stack([_logits(content, row) for row in features])
+    decibels = 10 * np.log10(np.mean(expected**2) / np.mean((found - expected) ** 2))
+    assert decibels > (50.0 if variant == "float16" else 20.0), decibels
+
+
 def test_16_bits_of_hard_swish_are_refused(few_blocks, tmp_path):
     content, _ = _file("mobilenet_v3", tmp_path)
     with pytest.raises(TfaudioError, match=r"int16x8 has no 16-bit form of HARD_SWISH, which the model needs"):
         int16x8(content, [])
 
 
-def test_int8_of_memory_is_refused():
-    with pytest.raises(TfaudioError, match=r"recurrent layers \(.*memory_0.*memory_1.*\); export dynamic_range"):
-        check_can_be_int8(build("mha_rnn", SMALL["mha_rnn"]))
+@pytest.mark.parametrize(("name", "layers"), [("mha_rnn", "memory_0.*memory_1"), ("crnn", "memory")])
+def test_int8_of_memory_is_refused(name, layers):
+    with pytest.raises(TfaudioError, match=rf"recurrent layers \(.*{layers}.*\); export dynamic_range"):
+        check_can_be_int8(build(name, SMALL[name]))
 
 
 @pytest.mark.parametrize("size", [(16, BINS), (24, 48)])
