@@ -20,11 +20,15 @@ from tfaudio.training.trainer import train
 CONFIG = FrontEndConfig(feature="waveform", frame_step=80)
 
 
-def test_the_waveform_comes_in_steps_filled_up_with_silence():
-    waveform = np.random.default_rng(0).uniform(-1, 1, (2, 1000)).astype(np.float32)
+def test_the_waveform_comes_at_one_level_in_steps_filled_up_with_silence():
+    noise = np.random.default_rng(0).uniform(-1, 1, 1000).astype(np.float32)
+    waveform = np.stack([noise, 1e-3 * noise])
     steps = compute_features(waveform, CONFIG).numpy()
     assert steps.shape == (2, CONFIG.num_frames(1000), CONFIG.num_bins) == (2, 13, 80)
-    np.testing.assert_array_equal(steps.reshape(2, -1)[:, :1000], waveform)
+    expected = noise / np.sqrt(np.mean(np.square(noise, dtype=np.float64)))
+    np.testing.assert_allclose(steps.reshape(2, -1)[:, :1000], [expected] * 2, rtol=1e-5)
+    assert np.abs(compute_features(1e-8 * noise, CONFIG)).max() < 1e-2  # as good as silence, and left so
+    assert not compute_features(np.zeros(1000, np.float32), CONFIG).numpy().any()
     assert not steps.reshape(2, -1)[:, 1000:].any()
     np.testing.assert_array_equal(FrontEnd(CONFIG)(waveform), steps)
     assert bin_names(CONFIG)[:2] == ["sample_0", "sample_1"]

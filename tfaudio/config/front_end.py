@@ -105,7 +105,7 @@ class FrontEndConfig(Config):
     Args:
       sample_rate: Hz; every waveform is resampled to it.
       feature: one of `FEATURES`, several of them joined by "+" ("mfcc+chroma+rms"), one of `FILTERBANKS`, or
-        "waveform": its samples, frame_step of them a frame.
+        "waveform": its samples at a mean power of one, frame_step of them a frame.
       frame_length: samples under the periodic Hann window; of a learnt filter bank, the length of its filters.
       frame_step: samples from one frame to the next.
       fft_length: points of the Fourier transform, at least frame_length; a power of two for "rfft",

@@ -80,9 +80,19 @@ def without_silence(features: Any, waveform: Any) -> Any:
     return features * keras.ops.expand_dims(keras.ops.expand_dims(heard, -1), -1)
 
 
+_LEAST_POWER = 1e-10  # -100 dB of full scale; what is quieter is not raised to full level
+
+
 def _steps(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
-    """The waveform in steps, [..., num_frames, frame_step], filled up with silence."""
+    """The waveform in steps, [..., num_frames, frame_step], filled up with silence.
+
+    Where nothing learnt follows in the front end, at a mean power of one: recordings differ in level by more than the
+    eight bits tell apart that a quantised classifier takes.
+    """
     *leading, count = _sizes(waveform)
+    if config.filterbank is None:
+        power = tf.reduce_mean(tf.square(waveform), axis=-1, keepdims=True)
+        waveform *= tf.math.rsqrt(tf.maximum(power, _LEAST_POWER))
     frames = config.num_frames(count)
     padding = [[0, 0]] * len(leading) + [[0, frames * config.frame_step - count]]
     return tf.reshape(tf.pad(waveform, padding), [*leading, frames, config.frame_step])
