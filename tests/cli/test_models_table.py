@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 from tfaudio.cli.main import main
@@ -21,6 +22,9 @@ def test_every_architecture_has_its_row(capsys):
         assert row["masked"]
         assert row["paper"].startswith(("https://arxiv.org/abs/", "https://doi.org/")), row["name"]
         assert row["paper"][-1].isdigit()
+        macs = f"{row['macs'] / 1e6:,.1f} million" if row["macs"] >= 1e5 else f"{row['macs']:,}"
+        size = f"Size (`tfaudio models`): {row['parameters']:,} parameters, {macs} multiplications for 5 s."
+        assert size in (inspect.getdoc(MODELS[row["name"]]) or ""), row["name"]
     # 5 s at 16 kHz in the frames of each model's own recipe: 20 + 12 + 6 + 6 bins of librosa's features, 10 ms.
     inputs = {"cnn": (157, 64), "dense": (157, 44), "waveform_cnn": (157, 512), "yamnet": (501, 64)}
     for name, shape in inputs.items():

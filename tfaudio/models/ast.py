@@ -124,6 +124,8 @@ def ast(
     Returns:
       Model from features [batch, frames, bins] to logits [batch, num_classes].
 
+    Size (`tfaudio models`): 5,391,178 parameters, 464.1 million multiplications for 5 s.
+
     Source: Y. Gong et al., AST (2021), https://arxiv.org/abs/2104.01778; patch-out as in K. Koutini et al., Efficient
     Training of Audio Transformers with Patchout (2021), https://arxiv.org/abs/2110.05069.
     """

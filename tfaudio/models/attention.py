@@ -51,6 +51,8 @@ def attention(
       Model from features [batch, frames, bins] to logits [batch, num_classes]. The layers "attention_0", ... hold
       the encoder's attention, "attention_pooling" the weight of each patch: `tfaudio.explain.attention` reads them.
 
+    Size (`tfaudio models`): 225,674 parameters, 18.0 million multiplications for 5 s.
+
     Source: Y. Gong et al., AST (2021), https://arxiv.org/abs/2104.01778; T. Xiao et al., Early Convolutions Help
     Transformers See Better (2021), https://arxiv.org/abs/2106.14881.
     """

@@ -80,6 +80,8 @@ def audio_text(
       Model from a dict of "features" [batch, frames, bins], "tokens" int32 [batch, text.length] and, if it is masked,
       "mask", to logits [batch, num_classes].
 
+    Size (`tfaudio models`): 568,682 parameters, 20.7 million multiplications for 5 s.
+
     Source: Y.-H. H. Tsai et al., Multimodal Transformer for Unaligned Multimodal Language Sequences (2019),
     https://arxiv.org/abs/1906.00295; dropped inputs as in N. Neverova et al., ModDrop (2014),
     https://arxiv.org/abs/1501.00102.

@@ -55,6 +55,8 @@ def bc_resnet(
     Returns:
       Model from features [batch, frames, bins] to logits [batch, num_classes].
 
+    Size (`tfaudio models`): 8,798 parameters, 7.1 million multiplications for 5 s.
+
     Source: B. Kim et al., Broadcasted Residual Learning for Efficient Keyword Spotting (2021),
     https://arxiv.org/abs/2106.04140.
     """

@@ -48,6 +48,8 @@ def cnn(
     Returns:
       Model from features [batch, frames, bins] to logits [batch, num_classes].
 
+    Size (`tfaudio models`): 316,906 parameters, 34.5 million multiplications for 5 s.
+
     Source: the pooling head of Q. Kong et al., PANNs (2020), https://arxiv.org/abs/1912.10211.
     """
     check_filters("cnn", filters)

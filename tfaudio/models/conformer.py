@@ -61,6 +61,8 @@ def conformer(
     Returns:
       Model from features [batch, frames, bins] to logits [batch, num_classes].
 
+    Size (`tfaudio models`): 431,210 parameters, 24.0 million multiplications for 5 s.
+
     Source: A. Gulati et al., Conformer (2020), https://arxiv.org/abs/2005.08100.
     """
     check_options(

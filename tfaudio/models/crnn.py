@@ -69,6 +69,8 @@ def crnn(
     Returns:
       Model from features [batch, frames, bins] to logits [batch, num_classes].
 
+    Size (`tfaudio models`): 287,978 parameters, 24.3 million multiplications for 5 s.
+
     Source: E. Cakir et al., Convolutional Recurrent Neural Networks for Polyphonic Sound Event Detection (2017),
     https://arxiv.org/abs/1702.06286; K. Cho et al., Learning Phrase Representations (2014).
     """

@@ -36,6 +36,8 @@ def dense(
     Returns:
       Model from features [batch, frames, bins] to logits [batch, num_classes].
 
+    Size (`tfaudio models`): 20,490 parameters, 20,096 multiplications for 5 s.
+
     Source: the summary of G. Tzanetakis and P. Cook, Musical Genre Classification of Audio Signals (2002),
     https://doi.org/10.1109/TSA.2002.800560.
     """

@@ -49,6 +49,8 @@ def ds_cnn(
     Returns:
       Model from features [batch, frames, bins] to logits [batch, num_classes].
 
+    Size (`tfaudio models`): 23,050 parameters, 53.7 million multiplications for 5 s.
+
     Source: Y. Zhang et al., Hello Edge (2017), https://arxiv.org/abs/1711.07128; C. Banbury et al., MLPerf Tiny
     Benchmark (2021), https://arxiv.org/abs/2106.07597.
     """

@@ -45,6 +45,8 @@ def ensemble(
     Raises:
       TfaudioError: if members are no such list, or one cannot be built.
 
+    Size (`tfaudio models`): 542,580 parameters, 52.5 million multiplications for 5 s.
+
     Source: L. K. Hansen, P. Salamon, Neural Network Ensembles (1990), https://doi.org/10.1109/34.58871.
     """
     fit = isinstance(members, Sequence) and not isinstance(members, str)

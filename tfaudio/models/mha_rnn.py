@@ -46,6 +46,8 @@ def mha_rnn(
     Returns:
       Model from features [batch, frames, bins] to logits [batch, num_classes].
 
+    Size (`tfaudio models`): 225,828 parameters, 10.4 million multiplications for 5 s.
+
     Source: O. Rybakov et al., Streaming keyword spotting on mobile devices (2020), https://arxiv.org/abs/2005.06720.
     """
     check_options("mha_rnn", dropout=dropout, filters=filters, stride=stride, units=units, depth=depth, heads=heads)

@@ -62,6 +62,8 @@ def yamnet(
     Raises:
       TfaudioError: if there is no such file, or its weights are not YAMNet's.
 
+    Size (`tfaudio models`): 3,205,706 parameters, 411.8 million multiplications for 5 s.
+
     Source: S. Hershey et al., CNN Architectures for Large-Scale Audio Classification (2017),
     https://arxiv.org/abs/1609.09430; layers and their settings as in research/audioset/yamnet of
     github.com/tensorflow/models.
