@@ -28,6 +28,7 @@ import soundfile
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from tfaudio.errors import TfaudioError
+from tfaudio.files import write_json
 from tfaudio.runtime.audio import read_windows
 from tfaudio.runtime.metadata import read_metadata
 
@@ -126,6 +127,28 @@ def _output(arguments: Sequence[str]) -> str:
     return done.stdout
 
 
+def agreement(first: Answer, answer: Answer) -> tuple[npt.NDArray[np.bool_], float]:
+    """Which clips get the same label, boolean [clips], and the largest difference of a score."""
+    # A score that is no number differs from all.
+    difference = float(np.nan_to_num(np.abs(answer.scores - first.scores), nan=np.inf).max())
+    return first.scores.argmax(1) == answer.scores.argmax(1), difference
+
+
+def record(answers: Sequence[Answer], tolerance: float, *, agreed: bool) -> dict[str, Any]:
+    """What --json stores, of answers with the same labels."""
+    rows = {answer.client: agreement(answers[0], answer) for answer in answers}
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "clips": len(answers[0].scores),
+        "tolerance": tolerance,
+        "agreed": agreed,
+        "clients": {
+            client: {"same_label": int(same.sum()), "largest_score_difference": difference}
+            for client, (same, difference) in rows.items()
+        },
+    }
+
+
 def compare(answers: Sequence[Answer], clips: Sequence[Path], tolerance: float) -> tuple[list[str], bool]:
     """Compares all answers with the first.
 
@@ -146,9 +169,7 @@ def compare(answers: Sequence[Answer], clips: Sequence[Path], tolerance: float) 
             agreed = False
             continue
         best = first.scores.argmax(1), answer.scores.argmax(1)
-        same = best[0] == best[1]
-        # A score that is no number differs from all.
-        difference = float(np.nan_to_num(np.abs(answer.scores - first.scores), nan=np.inf).max())
+        same, difference = agreement(first, answer)
         lines.append(f"{answer.client:32} {f'{same.sum()} of {len(same)}':>10} {difference:30.2e}")
         agreed &= bool(same.all()) and difference <= tolerance
         for index in np.flatnonzero(~same):
@@ -172,6 +193,7 @@ def main() -> int:
         help=f"largest difference of a score that passes (default: {_FLOAT_TOLERANCE:g} for a float32 file, else "
         f"{_OTHER_TOLERANCE:g})",
     )
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
     parser.add_argument("--tensorflow_python", default=sys.executable, help="Python that has TensorFlow")
     parser.add_argument("--edge_python", default=sys.executable, help="Python that has ai-edge-litert")
     parser.add_argument("--mediapipe_python", default=str(ROOT / ".venv-mediapipe" / "bin" / "python"))
@@ -203,6 +225,8 @@ def main() -> int:
         return 2
     lines, agreed = compare(answers, options.clips, tolerance)
     print("\n".join(lines))
+    if options.json and len({tuple(answer.labels) for answer in answers}) == 1:
+        write_json(options.json, record(answers, tolerance, agreed=agreed))
     return 0 if agreed else 1
 
 

@@ -85,10 +85,17 @@ def run(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_both_interpreters_agree_on_a_quantised_file(cnn: Exported, clips: list[str], repository: Path) -> None:
-    done = run(repository, f"--model={cnn.report.paths['int8']}", "--clients=tf.lite,ai-edge-litert", *clips)
+def test_both_interpreters_agree_on_a_quantised_file(
+    cnn: Exported, clips: list[str], repository: Path, tmp_path: Path
+) -> None:
+    stored = tmp_path / "agreement.json"
+    given = [f"--model={cnn.report.paths['int8']}", "--clients=tf.lite,ai-edge-litert", f"--json={stored}"]
+    done = run(repository, *given, *clips)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"{len(clips)} of {len(clips)}") == 2
+    document = json.loads(stored.read_text())
+    assert (document["agreed"], document["clips"], len(document["clients"])) == (True, len(clips), 2)
+    assert {row["same_label"] for row in document["clients"].values()} == {len(clips)}
 
 
 def test_a_client_that_differs_makes_it_fail(cnn: Exported, clips: list[str], repository: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 from absl import flags
@@ -62,7 +63,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         if not degradations[name].exists_at(rate):
             print(f"left out: {name}, which recordings at {rate} Hz cannot have", file=sys.stderr)
             del degradations[name]
-    measured = []
+    measured, started = [], time.monotonic()
     for number, folder in enumerate(folders, 1):
         print(f"{folder}: run {number} of {len(folders)}", file=sys.stderr)
         bundle = load_bundle(folder).moved_data(flag_values.data_dir)
@@ -75,6 +76,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         "runs": len(folders),
         "seed": flag_values.seed,
         "command": command_line(),
+        "duration_seconds": round(time.monotonic() - started, 1),
         "versions": versions(),
         **robustness_record(measured),
     }

@@ -202,6 +202,7 @@ def main() -> int:
         for name, row in report["formats"].items()
     }
     result = {
+        "command": " ".join(["python", *sys.argv]),
         "protocol": " ".join((__doc__ or "").split("\n\n", 2)[2].split()),
         "options": {
             key: str(value) if isinstance(value, Path) else value
