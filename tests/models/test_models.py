@@ -258,7 +258,11 @@ def test_options_reach_the_builder_and_typos_raise():
         ("yamnet", {"weights": "no/such.h5"}, "weights of 'yamnet' names no file: no/such.h5; give the path of yamnet"),
         ("yamnet", {"trained_stages": 7}, "trained_stages of 'yamnet' must be null or 0 to 5, .* not 7"),
         ("backbone", {"channels": 4}, "channels of 'backbone' must be 1, 2 or 3, not 4"),
-        ("backbone", {"trained_stages": "no"}, "trained_stages of 'backbone' must be null or 0 to ., .*'no'"),
+        (
+            "backbone",
+            {"trained_stages": "no", "image_size": [32, 32]},
+            "trained_stages of 'backbone' must be null or 0 to ., .*'no'",
+        ),
         ("backbone", {"image_size": 224}, "image_size of 'backbone' must be a list of height and width"),
         ("backbone", {"image_size": [224, 0]}, r"image_size\[1\] of 'backbone' must be a positive integer"),
         ("backbone", {"weights": "no/such.h5"}, "weights of 'backbone' names no file: no/such.h5; give a path"),
