@@ -146,17 +146,28 @@ def read_stretch(sound: soundfile.SoundFile, name: str, begin: int, end: int) ->
     Raises:
       DecodeError: if it turns out to be damaged, truncated, or to hold NaN or infinite samples.
     """
-    try:
+    with _damage_told(name):
         sound.seek(begin)
         block = sound.read(end - begin, dtype="float32", always_2d=True)
+    if len(block) < end - begin:
+        raise DecodeError(f"{name} {_truncated(end, begin + len(block))}.")
+    return _mixed(block, name)
+
+
+@contextlib.contextmanager
+def _damage_told(name: str) -> Iterator[None]:
+    try:
+        yield
     except soundfile.LibsndfileError as error:
         reason = error.error_string.strip().rstrip(".")
         raise DecodeError(f"{name} is truncated or damaged: libsndfile says '{reason}'; copy it again.") from error
-    if len(block) < end - begin:
-        raise DecodeError(f"{name} {_truncated(end, begin + len(block))}.")
+
+
+def _mixed(block: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
+    """The mean of the channels of [n, channels]."""
     if not np.isfinite(block).all():
         raise DecodeError(f"{name} holds NaN or infinite samples; export it again from its source.")
-    mixed: npt.NDArray[np.float32] = block.mean(axis=1)
+    mixed: npt.NDArray[np.float32] = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
     return mixed
 
 
@@ -177,17 +188,12 @@ def mono_blocks(
     decoded, promised = 0, promised_frames(sound)
     while promised is None or decoded < promised:
         frames = _BLOCK_FRAMES if promised is None else min(block_frames, promised - decoded)
-        try:
+        with _damage_told(name):
             block = sound.read(out=_aligned(frames * sound.channels).reshape(frames, sound.channels))
-        except soundfile.LibsndfileError as error:
-            reason = error.error_string.strip().rstrip(".")
-            raise DecodeError(f"{name} is truncated or damaged: libsndfile says '{reason}'; copy it again.") from error
         if len(block) == 0:
             break
         decoded += len(block)
-        if not np.isfinite(block).all():
-            raise DecodeError(f"{name} holds NaN or infinite samples; export it again from its source.")
-        yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+        yield _mixed(block, name)
     if decoded == 0:
         raise DecodeError(f"{name} holds no samples; leave it out or record it again.")
     # An MP3 header counts whole frames with the encoder's padding, which players may leave out.

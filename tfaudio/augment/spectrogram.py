@@ -146,20 +146,19 @@ def spec_augment(features: tf.Tensor, config: AugmentConfig, seed: Any, mask: tf
         keep = _keep(shape[1], shape[0], config.time_masks, config.time_mask_fraction, time_seed, lasts)
         features = features * keep[:, :, None]
     if config.frequency_masks and config.frequency_mask_fraction:
-        keep = _keep(shape[2], shape[0], config.frequency_masks, config.frequency_mask_fraction, frequency_seed)
+        masks, fraction = config.frequency_masks, config.frequency_mask_fraction
+        keep = _keep(shape[2], shape[0], masks, fraction, frequency_seed, shape[2])
         features = features * keep[:, None, :]
     return features
 
 
-def _keep(
-    size: tf.Tensor, batch: tf.Tensor, masks: int, fraction: float, seed: Any, lasts: tf.Tensor | None = None
-) -> tf.Tensor:
+def _keep(size: tf.Tensor, batch: tf.Tensor, masks: int, fraction: float, seed: Any, lasts: tf.Tensor) -> tf.Tensor:
     """Draws `masks` stretches an example and returns float [batch, size]: 0 inside a stretch, 1 outside.
 
-    They lie within the first `lasts`, [] or [batch, 1, 1]; within all where it is None.
+    They lie within the first `lasts`, [] or [batch, 1, 1].
     """
     width_seed, start_seed = split_seed(seed, 2)
-    length = tf.cast(size if lasts is None else lasts, tf.float32)
+    length = tf.cast(lasts, tf.float32)
     width = tf.random.stateless_uniform([batch, masks, 1], width_seed, 0.0, fraction * length)
     start = tf.random.stateless_uniform([batch, masks, 1], start_seed) * (length - width)
     position = tf.range(tf.cast(size, tf.float32))

@@ -66,11 +66,6 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     skipped: list[Skipped] = []
     found = {}
     parts = _parts(config, flag_values, skipped)
-
-    def clear_earlier() -> None:
-        if not flag_values.resume:
-            clear_pretraining(output_dir)  # weights of other folds would be found beside the new ones
-
     for number, (folder, run_config, clips) in enumerate(parts):
         print(f"{folder or 'weights'}: {len(clips)} recordings", file=sys.stderr)
         history = pretrain(
@@ -81,7 +76,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             skipped=skipped,
             overwrite=flag_values.overwrite,
             resume=flag_values.resume and (output_dir / folder / PRETRAINING).is_file(),
-            before_writing=None if number else clear_earlier,
+            # Weights of other folds would be found beside the new ones.
+            before_writing=None if number or flag_values.resume else lambda: clear_pretraining(output_dir),
         )
         found[folder or "."] = {"recordings": len(clips), "loss": history[-1]["loss"]}
     make_writable_folder(output_dir)

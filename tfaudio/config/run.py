@@ -244,23 +244,11 @@ class RunConfig(Config):
             "model.name 'ensemble' averages scores of which one class has the most; choose another for recordings "
             "of several classes.",
         )
-        if not self.front_end.standardized:
-            self._check_augmentation_of_bare_features()
-        elif not self.front_end.spans_frequency:
-            changes = {
-                "frequency_shift": self.augment.frequency_shift,
-                "filter_augment.probability": self.augment.filter_augment.probability,
-            }
-            for name, value in changes.items():
-                check(
-                    not value,
-                    f"augment.{name} must be 0 for front_end.feature '{self.front_end.feature}'"
-                    f"{' with deltas' * bool(self.front_end.deltas)}, not {value}: it takes neighbouring bins for "
-                    "neighbouring frequencies.",
-                )
+        if not (self.front_end.standardized and self.front_end.spans_frequency):
+            self._check_augmentation_of_other_features()
 
-    def _check_augmentation_of_bare_features(self) -> None:
-        """What is made for standardised features over frequency would spoil energies and waveforms in silence."""
+    def _check_augmentation_of_other_features(self) -> None:
+        """What is made for standardised features over frequency would spoil all others in silence."""
         front_end, augment = self.front_end, self.augment
         where, why = "where the front end is learnt", "it changes features that are made in the model only"
         unfit: dict[str, float] = {"filter_augment.probability": augment.filter_augment.probability}
@@ -268,6 +256,10 @@ class RunConfig(Config):
             unfit |= {"frequency_shift": augment.frequency_shift, "time_warp": augment.time_warp}
             if not front_end.learnt:
                 where = "for front_end.feature 'waveform'"
+        elif front_end.standardized:
+            where = f"for front_end.feature '{front_end.feature}'{' with deltas' * bool(front_end.deltas)}"
+            why = "it takes neighbouring bins for neighbouring frequencies"
+            unfit["frequency_shift"] = augment.frequency_shift
         elif not front_end.learnt:
             where, why = "without front_end.standardize", "it takes 0 for the mean of every bin"
             unfit |= {name: getattr(augment, name) for name in ("time_masks", "frequency_masks", "frequency_shift")}

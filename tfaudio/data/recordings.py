@@ -139,15 +139,15 @@ class _Part(NamedTuple):
 def _read_part(clip: Clip, sample_rate: int) -> _Part:
     begin = round((clip.start or 0.0) * sample_rate)
     with open_recording(clip.path, clip.path) as sound:
-        rate, length = sound.samplerate, seekable_frames(sound)
+        rate, length, samples = sound.samplerate, seekable_frames(sound), None
         if length is None:
-            samples, rate = read_bytes(Path(clip.path).read_bytes(), clip.path)
+            samples, _ = read_bytes(Path(clip.path).read_bytes(), clip.path)
             length = len(samples)
         whole = -(-length * sample_rate // rate)
         end = whole if clip.end is None else min(whole, round(clip.end * sample_rate))
         if begin >= end:
             return _Part(np.zeros(0, np.float32), rate, 0, 0)
-        if seekable_frames(sound) is None:
+        if samples is not None:
             return _Part(samples, rate, begin, end)
         # From a sample that one of the result falls on, so that the result is a stretch of that of the whole file.
         margin = math.ceil(RESAMPLER.reach(rate, sample_rate)) + 1

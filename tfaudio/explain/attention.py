@@ -9,6 +9,7 @@ import numpy as np
 
 from tfaudio.bundle import Bundle
 from tfaudio.errors import TfaudioError
+from tfaudio.models.classifier import scores_of
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,8 @@ def attend(bundle: Bundle, waveforms: np.ndarray) -> Attention:
     pooling = outputs.pop("attention_pooling")
     front_end = bundle.config.front_end
     frames_per_patch = _frames_per_patch(front_end.num_frames(waveforms.shape[-1]), pooling.shape[-1])
-    activation = keras.activations.get(bundle.config.model.score_activation)
     return Attention(
-        scores=np.asarray(activation(keras.ops.convert_to_tensor(logits))),
+        scores=np.asarray(scores_of(logits, bundle.config.model.score_activation)),
         pooling=pooling,
         encoder=tuple(outputs[name] for name in sorted(outputs, key=lambda name: int(name.rsplit("_", 1)[1]))),
         patch_seconds=frames_per_patch * front_end.frame_step / front_end.sample_rate,

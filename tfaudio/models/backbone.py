@@ -26,7 +26,6 @@ from tfaudio.registry import unknown_name_message
 
 # Networks that begin by rescaling the pixels of an image get features of about their mean and deviation.
 _PIXEL_DEVIATION, _PIXEL_MEAN = 58.0, 120.0
-PATCHES = "patches"  # name of the layer that holds the network
 # Of moving statistics that are trained: the networks' own 0.99 to 0.999, made for millions of images, would leave them
 # at their beginnings after the few hundred steps of a small data set.
 _MOMENTUM = 0.9
@@ -92,7 +91,7 @@ def backbone(
         _load_weights(body, application, weights)
     train_stages("backbone", body, trained_stages)
     inputs, x, mask = model_inputs(input_shape, masked=masked)
-    x = PatchBackbone(body, patch_frames, name=PATCHES)(x, mask)  # [batch, patches, channels]
+    x = PatchBackbone(body, patch_frames, name="patches")(x, mask)  # [batch, patches, channels]
     mask = stride_mask(mask, patch_frames)
     x = pool_frames(x, mask, head)
     logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)

@@ -127,7 +127,7 @@ def scores_of(logits: Any, activation: str) -> Any:
     """Makes scores of logits [batch, classes].
 
     Args:
-      logits: of a Keras model that is being built.
+      logits: of a Keras model that is being built, or an array.
       activation: as `ModelConfig.score_activation`.
     """
     if activation == "softmax":

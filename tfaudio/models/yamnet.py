@@ -7,7 +7,7 @@ import math
 import keras
 from keras import layers
 
-from tfaudio.models.backbone import PATCHES, PatchBackbone, check_weights_file, load_weights_file, train_stages
+from tfaudio.models.backbone import PatchBackbone, check_weights_file, load_weights_file, train_stages
 from tfaudio.models.layers import (
     HEADS,
     Tensor,
@@ -78,7 +78,7 @@ def yamnet(
     train_stages("yamnet", body, trained_stages)
     inputs, x, mask = model_inputs(input_shape, masked=masked)
     x = apply_mask(x - _SILENCE, mask)  # so that the zeros which fill a patch up are silence
-    x = PatchBackbone(body, _PATCH_FRAMES, name=PATCHES)(x, mask)  # [batch, patches, 1024]
+    x = PatchBackbone(body, _PATCH_FRAMES, name="patches")(x, mask)  # [batch, patches, 1024]
     mask = stride_mask(mask, _PATCH_FRAMES)
     x = pool_frames(x, mask, head)
     logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
