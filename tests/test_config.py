@@ -257,3 +257,9 @@ def test_bins_that_are_no_bands_of_one_spectrum_are_not_changed_as_such(front_en
     with pytest.raises(TfaudioError, match=rf"augment\.{key} must be 0 for front_end\.feature"):
         RunConfig().override({**chosen, f"augment.{key}": 1})
     assert RunConfig().override(chosen)
+
+
+def test_recordings_taken_whole_are_not_mixed_as_waveforms() -> None:
+    settings = {"clip.seconds": None, "augment.between_class.probability": 1.0}
+    with pytest.raises(TfaudioError, match=r"^augment\.between_class\.probability must be 0 where clip"):
+        RunConfig().override(settings)

@@ -92,6 +92,13 @@ MIXING = (
     Change("same_class", "Another example of the same class, mixed in; the label stays.", {}, 2),
     Change("cutmix", "A stretch of another example, and its label by the share of time.", {}, 6),
     Change("mixup", "Another example, mixed in, and its label by its share.", {"mixup_alpha": 1.0}, 3),
+    Change(
+        "between_class",
+        "The waveform of another example, mixed in as if it were equally loud, and its label by its share. It comes "
+        "before all that is done to features, and is for clips of one length.",
+        {},
+        3,
+    ),
 )
 # Keys that do not begin with the name of the change that they belong to.
 _OTHER_KEYS = {
@@ -187,7 +194,7 @@ def draw_pictures() -> None:
     import tensorflow as tf
 
     from tfaudio.audio.framing import fix_length
-    from tfaudio.augment.mixing import Examples, mix_examples
+    from tfaudio.augment.mixing import Examples, between_class_mix, mix_examples
     from tfaudio.augment.spectrogram import change_features, spec_augment
     from tfaudio.augment.waveform import WaveformAugmentation, random_start
     from tfaudio.data.synthetic import make_sound
@@ -228,19 +235,25 @@ def draw_pictures() -> None:
         save(change.name, [("before", None, batch[0]), ("after", None, changed[0])])
     for change in MIXING:
         alike = change.name == "same_class"
-        partner = standardised(sound("bell", "rising_sweep", index=5) if alike else sound("clicks", "falling_sweep"))
+        partner = sound("bell", "rising_sweep", index=5) if alike else sound("clicks", "falling_sweep")
         config = AugmentConfig().override({**OFF, **_with_folder(change)})
-        targets = np.ones([2, 1]) if alike else np.eye(2)
-        pair = Examples(tf.constant(np.stack([batch[0], partner])), tf.constant(targets, tf.float32), None)
-        mixed = mix_examples(pair, config, (7, change.seed), (7, change.seed))
-        shares = " + ".join(f"{share:.2f} {name}" for share, name in zip(mixed.targets[0].numpy(), "AB", strict=False))
+        targets = tf.constant(np.ones([2, 1]) if alike else np.eye(2), tf.float32)
+        pair, seed = np.stack([base, partner]), (7, change.seed)
+        if change.name == "between_class":
+            pair[1] *= 0.1  # what it makes up for
+            waveforms, targets = between_class_mix(tf.constant(pair), targets, config.between_class, seed)
+            mixed = Examples(standardised(waveforms.numpy()), targets, None)
+        else:
+            mixed = mix_examples(Examples(tf.constant(standardised(pair)), targets, None), config, seed, seed)
+        own = np.asarray(mixed.targets[0])
+        shares = " + ".join(f"{share:.2f} {name}" for share, name in zip(own, "AB", strict=False))
         after = "after: the same label" if alike else f"after: {shares}"
         save(
             change.name,
             [
-                ("A", None, batch[0]),
-                ("another A" if alike else "B", None, partner),
-                (after, None, mixed.features[0].numpy()),
+                ("A", None, standardised(pair[0])),
+                ("another A" if alike else "B", None, standardised(pair[1])),
+                (after, None, np.asarray(mixed.features[0])),
             ],
         )
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfaudio.augment.mixing import Examples, cutmix, mix_examples, mixup, next_alike, same_class_mix
+from tfaudio.augment.mixing import Examples, between_class_mix, cutmix, mix_examples, mixup, next_alike, same_class_mix
 from tfaudio.config import AugmentConfig
-from tfaudio.config.augment import CutMixConfig, SameClassConfig
+from tfaudio.config.augment import BetweenClassConfig, CutMixConfig, SameClassConfig
 
 RNG = np.random.default_rng(0)
 BATCH, FRAMES, BINS = 64, 20, 3
@@ -163,3 +163,46 @@ def test_all_mixtures_together_keep_targets_a_mixture(targets):
     eager = numpy_of(mix_examples(batch(targets, masked=True), config, FIVES, SIXES))
     for a, b in zip(mixed, eager, strict=True):
         np.testing.assert_allclose(np.float32(a), np.float32(b), atol=1e-6)
+
+
+def between_class(waveforms, targets, **settings):
+    config = BetweenClassConfig(**{"probability": 1.0, **settings})
+    mixed = between_class_mix(tf.constant(waveforms, tf.float32), tf.constant(targets), config, FIVES)
+    return [x.numpy() for x in mixed]
+
+
+def test_between_classes_the_label_tells_the_shares_of_amplitude():
+    # Tones of other frequencies for each example, 60 dB apart: the mixture's spectrum tells what there is of each.
+    samples = 512
+    levels = 10.0 ** RNG.uniform(-3, 0, BATCH)
+    tones = levels[:, None] * np.cos(2 * np.pi * (1 + np.arange(BATCH))[:, None] * np.arange(samples) / samples)
+    mixed, targets = between_class(tones, IDENTITY)
+    amplitudes = np.abs(np.fft.rfft(mixed, axis=1))[:, 1 : BATCH + 1] * 2 / samples
+    share = targets.diagonal()
+    assert share.min() >= 0.5
+    assert share.std() > 0.05
+    np.testing.assert_allclose(targets.sum(axis=1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(amplitudes / amplitudes.sum(axis=1, keepdims=True), targets, atol=1e-4)
+
+
+def test_a_mixture_between_classes_is_as_loud_as_its_parts():
+    noise = 0.1 * RNG.normal(size=(BATCH, 20_000))
+    mixed, _ = between_class(noise, IDENTITY)
+    np.testing.assert_allclose(mixed.std(axis=1), 0.1, rtol=0.05)
+
+
+def test_between_class_mixing_of_a_share_leaves_the_others_alone():
+    noise = RNG.normal(size=(BATCH, 100)).astype(np.float32)
+    mixed, targets = between_class(noise, ONE_HOT, probability=0.5)
+    alone = np.all(mixed == noise, axis=1)
+    assert 16 < alone.sum() < 48
+    np.testing.assert_array_equal(targets[alone], ONE_HOT[alone])
+    assert np.abs(mixed[~alone] - noise[~alone]).max(axis=1).min() > 0
+
+
+def test_silence_is_not_turned_up_to_the_level_of_sound():
+    waveforms = np.zeros([4, 100], np.float32)
+    waveforms[::2] = RNG.uniform(-1, 1, (2, 100))
+    mixed, _ = between_class(waveforms, np.eye(4, dtype=np.float32))
+    assert np.isfinite(mixed).all()
+    assert np.abs(mixed).max() <= 1.0

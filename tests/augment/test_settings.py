@@ -65,6 +65,8 @@ OTHERS: dict[str, Any] = {
     "cutmix.alpha": 0.5,
     "same_class.probability": 0.1,
     "same_class.alpha": 0.5,
+    "between_class.probability": 0.1,
+    "between_class.alpha": 0.5,
 }
 
 
@@ -105,7 +107,7 @@ def test_the_catalogue_is_the_one_that_the_settings_give(repository: Path) -> No
     told = set(re.findall(r"^\| `augment\.([\w.]+)`", text, re.MULTILINE))
     assert told == set(OTHERS)
     pictures = re.findall(r"\]\((.+\.png)\)", text)
-    assert len(pictures) == 21
+    assert len(pictures) == 22
     assert all((readme.parent / picture).is_file() for picture in pictures)
 
 
@@ -143,6 +145,7 @@ def test_the_catalogue_is_the_one_that_the_settings_give(repository: Path) -> No
         ({"filter_augment.deviations": -1}, r"^augment\.filter_augment\.deviations must be 0 to"),
         ({"cutmix.alpha": 0}, r"^augment\.cutmix\.alpha must be above 0"),
         ({"same_class.alpha": 0}, r"^augment\.same_class\.alpha must be above 0"),
+        ({"between_class.alpha": 0}, r"^augment\.between_class\.alpha must be above 0"),
         ({"reverb": 0.5}, r"^augment\.reverb must be a mapping of settings such as augment\.reverb\.probability"),
         ({"reverb.probabilty": 0.5}, r"Unknown setting 'augment\.reverb\.probabilty'.*'augment\.reverb\.probability'"),
     ],

@@ -22,6 +22,7 @@ EVERYTHING = {
     **dict.fromkeys(("speed.probability", "time_stretch.probability", "pitch_shift.probability"), 1.0),
     **dict.fromkeys(("reverb.probability", "filter.probability", "clipping.probability", "codec.probability"), 1.0),
     **dict.fromkeys(("filter_augment.probability", "cutmix.probability", "same_class.probability"), 1.0),
+    "between_class.probability": 1.0,
 }
 
 

@@ -19,7 +19,9 @@ import tensorflow as tf
 
 from tfaudio.augment.seeds import Change, fold_in, split_seed
 from tfaudio.config import AugmentConfig
-from tfaudio.config.augment import CutMixConfig, SameClassConfig
+from tfaudio.config.augment import BetweenClassConfig, CutMixConfig, SameClassConfig
+
+_QUIETEST = 1e-5  # root mean square; what is below it is not turned up to the level of sound
 
 
 class Examples(NamedTuple):
@@ -57,6 +59,38 @@ def mix_examples(examples: Examples, config: AugmentConfig, mixup_seed: Any, see
         choice_seed = fold_in(seed, Change.MIXUP_CHOICE)
         examples = mixup(examples, config.mixup_alpha, config.mixup_probability, mixup_seed, choice_seed)
     return examples
+
+
+def between_class_mix(
+    waveforms: tf.Tensor, targets: tf.Tensor, config: BetweenClassConfig, seed: Any
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mixes the waveforms of a share of the examples with their neighbours', and their targets likewise.
+
+    Who listens judges what there is more of by amplitude, so an example's share of the target is its share of the
+    amplitude: the louder of the two is turned down first. The mixture is as loud as its parts where they are alike.
+
+    Args:
+      waveforms: float32 [batch, samples].
+      targets: float32 [batch, classes].
+      config: the share, and how much of the neighbour is taken.
+      seed: integer [2].
+
+    Returns:
+      The same, mixed; an example's own share is at least one half.
+
+    Source: Y. Tokozume et al., Learning from Between-Class Examples for Deep Sound Recognition (2018),
+    https://arxiv.org/abs/1711.10282, with the root mean square in place of A-weighted levels.
+    """
+    part_seed, choice_seed = split_seed(seed, 2)
+    part = _main_part(tf.shape(waveforms)[0], config.alpha, part_seed)
+    part = tf.where(_chosen(part, config.probability, choice_seed), part, 1.0)
+    level = tf.maximum(tf.sqrt(tf.reduce_mean(waveforms**2, axis=1)), _QUIETEST)
+    own = part / level
+    own /= own + (1.0 - part) / tf.roll(level, 1, axis=0)
+    norm = tf.sqrt(own**2 + (1.0 - own) ** 2)
+    mixed = (own / norm)[:, None] * waveforms + ((1.0 - own) / norm)[:, None] * tf.roll(waveforms, 1, axis=0)
+    narrow = part[:, None]
+    return mixed, narrow * targets + (1.0 - narrow) * tf.roll(targets, 1, axis=0)
 
 
 def mixup(examples: Examples, alpha: float, probability: float, seed: Any, choice_seed: Any) -> Examples:

@@ -30,6 +30,7 @@ class Change(enum.IntEnum):
     SAME_CLASS = 13
     CUTMIX = 14
     MIXUP_CHOICE = 15
+    BETWEEN_CLASS = 16
     DROPPED_INPUT = 20
 
 

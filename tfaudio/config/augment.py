@@ -251,7 +251,18 @@ class FilterAugmentConfig(_Group):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CutMixConfig(_Group):
+class _Mixture(_Group):
+    """What mixes examples in shares that are drawn from Beta(alpha, alpha)."""
+
+    alpha: float = 1.0
+
+    def check(self) -> None:
+        super().check()
+        check(0 < self.alpha <= 1000, f"{self.section}.alpha must be above 0 and at most 1000, not {self.alpha}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutMixConfig(_Mixture):
     """A stretch of time taken from another example, and its label by the share of time.
 
     Args:
@@ -260,15 +271,9 @@ class CutMixConfig(_Group):
 
     section: ClassVar[str] = "augment.cutmix"
 
-    alpha: float = 1.0
-
-    def check(self) -> None:
-        super().check()
-        check(0 < self.alpha <= 1000, f"augment.cutmix.alpha must be above 0 and at most 1000, not {self.alpha}.")
-
 
 @dataclass(frozen=True, kw_only=True)
-class SameClassConfig(_Group):
+class SameClassConfig(_Mixture):
     """A mixture with another example of the same class, which keeps its label.
 
     Args:
@@ -277,11 +282,16 @@ class SameClassConfig(_Group):
 
     section: ClassVar[str] = "augment.same_class"
 
-    alpha: float = 1.0
 
-    def check(self) -> None:
-        super().check()
-        check(0 < self.alpha <= 1000, f"augment.same_class.alpha must be above 0 and at most 1000, not {self.alpha}.")
+@dataclass(frozen=True, kw_only=True)
+class BetweenClassConfig(_Mixture):
+    """A mixture of the waveforms of two examples as if equally loud, and of their labels (between-class learning).
+
+    Args:
+      alpha: the example keeps a share drawn from Beta(alpha, alpha), at least one half.
+    """
+
+    section: ClassVar[str] = "augment.between_class"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,6 +347,7 @@ class AugmentConfig(Config):
     mixup_probability: float = 1.0
     cutmix: CutMixConfig = field(default_factory=CutMixConfig)
     same_class: SameClassConfig = field(default_factory=SameClassConfig)
+    between_class: BetweenClassConfig = field(default_factory=BetweenClassConfig)
 
     def check(self) -> None:
         for name in (

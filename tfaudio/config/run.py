@@ -244,6 +244,11 @@ class RunConfig(Config):
             "model.name 'ensemble' averages scores of which one class has the most; choose another for recordings "
             "of several classes.",
         )
+        check(
+            not self.augment.between_class.probability or self.clip.seconds is not None,
+            "augment.between_class.probability must be 0 where clip.seconds is null: recordings of different lengths "
+            "are not mixed before their features are made; use augment.mixup_alpha.",
+        )
         if not (self.front_end.standardized and self.front_end.spans_frequency):
             self._check_augmentation_of_other_features()
 

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from tfaudio.audio.framing import fix_length, windows
 from tfaudio.augment.inputs import drop_inputs
-from tfaudio.augment.mixing import Examples, mix_examples
-from tfaudio.augment.seeds import fold_in, split_seed
+from tfaudio.augment.mixing import Examples, between_class_mix, mix_examples
+from tfaudio.augment.seeds import Change, fold_in, split_seed
 from tfaudio.augment.spectrogram import change_features, spec_augment
 from tfaudio.augment.waveform import WaveformAugmentation, random_start
 from tfaudio.config import RunConfig
@@ -280,8 +280,11 @@ class Pipeline:
         tokens = None if self._tokens is None else tf.gather(self._tokens, indices)
         mix_seed, mask_seed = split_seed(seed, 2)
         augment = self._augment
-        features, mask = self._features_and_mask(examples, lengths)
         targets = self._one_hot_of(indices)
+        if augment.between_class.probability:
+            mix = fold_in(seed, Change.BETWEEN_CLASS)
+            examples, targets = between_class_mix(examples, targets, augment.between_class, mix)
+        features, mask = self._features_and_mask(examples, lengths)
         features = change_features(features, mask, augment, seed)
         mixed = mix_examples(Examples(features, targets, mask, tokens), augment, mix_seed, seed)
         features, targets, mask, tokens = mixed

@@ -226,6 +226,7 @@ def _check_heeded(config: RunConfig) -> None:
         "mixup_alpha": augment.mixup_alpha * augment.mixup_probability,
         "cutmix.probability": augment.cutmix.probability,
         "same_class.probability": augment.same_class.probability,
+        "between_class.probability": augment.between_class.probability,
     }
     if mixed := [name for name, value in mixing.items() if value]:
         raise TfaudioError(
