@@ -19,6 +19,8 @@ from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
 from tfaudio.text import Tokenizer
 
+CHANNELS = 1  # of the waveform that every model takes
+SCORE_RANGE = (0.0, 1.0)
 FORMAT_VERSION = 2
 _WITHOUT_TEXT = 1  # the version of files that readers of before can use
 DEFAULT_THRESHOLD = 0.5  # score from which on a tagger gives a class that has no threshold of its own
@@ -160,7 +162,7 @@ class ModelMetadata:
         }
         if self.streaming is not None:
             settings["streaming"] = self.streaming.to_dict()
-        settings["score_range"] = [0.0, 1.0]
+        settings["score_range"] = list(SCORE_RANGE)
         settings["thresholds"] = dict(self.thresholds)
         settings["normalization"] = (
             {"mean": _short(self.feature_mean), "stddev": _short(self.feature_stddev)} if self.feature_mean else None

@@ -192,6 +192,8 @@ def test_info_of_every_kind(run, exported, capsys):
         assert facts["kind"] == kind
         assert facts["labels"] == ["a whistle, high", "hum", "lonely", "時計"]
         assert facts["front_end"]["num_mel_bins"] == 32
+        if kind != "run":
+            assert (facts["channels"], facts["score_range"]) == (1, [0.0, 1.0])
         assert main(["info", str(path)]) == 0
         assert "時計" in capsys.readouterr().out
 

@@ -10,7 +10,7 @@ from tfaudio.export.layer_errors import LayerError, layer_errors, where_it_break
 
 def test_a_file_beside_itself_has_no_error(cnn: Exported) -> None:
     content = cnn.content("float32")
-    errors = layer_errors(content, content, cnn.waveforms[:2])
+    errors = layer_errors(content, content, cnn.waveforms[:2, None, None])
     assert {error.snr_db for error in errors} == {150.0}
     assert [error.index for error in errors] == sorted(error.index for error in errors)
     assert {"RFFT2D", "LOG", "CONV_2D", "SOFTMAX"} <= {error.operator for error in errors}
@@ -21,7 +21,7 @@ def test_a_file_beside_itself_has_no_error(cnn: Exported) -> None:
 def test_the_signal_is_what_is_left_of_it(run: Exported, variant: str) -> None:
     if variant not in run.report.paths:
         pytest.skip("a transformer has no 16-bit form")
-    errors = layer_errors(run.content("float32"), run.content(variant), run.waveforms[:2])
+    errors = layer_errors(run.content("float32"), run.content(variant), run.waveforms[:2, None, None])
     assert where_it_breaks(errors) is None
     by_kind = {error.operator: error.snr_db for error in reversed(errors)}  # the first of each
     assert by_kind["LOG"] > 60
@@ -39,7 +39,7 @@ def test_the_error_is_that_of_the_definition(cnn: Exported) -> None:
         if buffer.data is not None:
             halved = 0.5 * np.frombuffer(np.asarray(buffer.data, np.uint8).tobytes(), np.float32)
             buffer.data = np.frombuffer(halved.tobytes(), np.uint8)
-    errors = layer_errors(cnn.content("float32"), serialize(model), cnn.waveforms[:4])
+    errors = layer_errors(cnn.content("float32"), serialize(model), cnn.waveforms[:4, None, None])
     logits = next(error for error in reversed(errors) if error.operator == "FULLY_CONNECTED")
     if kinds.count("FULLY_CONNECTED") == 2:  # TensorFlow 2.21 adds the two halves of the pooling behind the product
         assert logits.snr_db == pytest.approx(6.02, abs=0.01)
@@ -50,8 +50,8 @@ def test_files_with_other_names_correspond_by_their_operators(cnn: Exported) -> 
     model = parse(cnn.content("int8"))
     for index, tensor in enumerate(model.subgraphs[0].tensors):
         tensor.name = f"tensor_{index}".encode()
-    renamed = layer_errors(cnn.content("float32"), serialize(model), cnn.waveforms[:2])
-    by_name = layer_errors(cnn.content("float32"), cnn.content("int8"), cnn.waveforms[:2])
+    renamed = layer_errors(cnn.content("float32"), serialize(model), cnn.waveforms[:2, None, None])
+    by_name = layer_errors(cnn.content("float32"), cnn.content("int8"), cnn.waveforms[:2, None, None])
     assert len(renamed) >= 0.8 * len(by_name)
     known = {error.index: error.snr_db for error in by_name}
     assert all(error.snr_db == known[error.index] for error in renamed if error.index in known)

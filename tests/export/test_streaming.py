@@ -24,6 +24,7 @@ from tfaudio.export.streaming import StreamingConverter
 from tfaudio.export.streaming_layers import Step
 from tfaudio.export.streaming_model import NEXT_STATE, STATE, Runner, StreamingModel, hops
 from tfaudio.export.streaming_timing import Timing, check_front_end
+from tfaudio.export.tflite import TfliteConverter, TfliteModel
 from tfaudio.features.front_end import compute_features
 from tfaudio.features.normalization import NormalizationFitter
 from tfaudio.models.classifier import build_classifier
@@ -71,8 +72,17 @@ class Converted:
 
 def convert(bundle: Bundle, kinds: tuple[str, ...] = ("float", "int8"), hop_seconds: float = 0.02) -> Converted:
     with tempfile.TemporaryDirectory() as folder:
-        converter = StreamingConverter(bundle, SAMPLE_RATE, tones(24, seed=1)[0], Path(folder), hop_seconds=hop_seconds)
+        converter = StreamingConverter(bundle, SAMPLE_RATE, tones(12, seed=1)[0], Path(folder), hop_seconds=hop_seconds)
         content = {kind: converter.convert(int8=kind == "int8").content for kind in kinds}
+        if "int8" in kinds:
+            of_clips = TfliteConverter(
+                bundle,
+                SAMPLE_RATE,
+                np.zeros([0, SAMPLE_RATE], np.float32),
+                Path(folder),
+                to_int8=converter.clip_classifier,
+            )
+            content["int8 of clips"] = of_clips.convert("int8").content
     return Converted(bundle, converter.timing, content)
 
 
@@ -106,9 +116,13 @@ def test_real_words_and_sounds_have_the_scores_of_the_clip(converted: Converted,
     for file in files:
         samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
         clips.append(np.resize(resample(samples.mean(axis=1), rate, SAMPLE_RATE), SAMPLE_RATE))
-    expected = keras_scores(converted.bundle, np.stack(clips))
-    found = np.stack([converted.scores("float", clip)[-1] for clip in clips])
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    of_clips = {
+        "float": keras_scores(converted.bundle, np.stack(clips)),
+        "int8": TfliteModel(converted.content["int8 of clips"]).score(np.stack(clips)),
+    }
+    for kind, expected in of_clips.items():
+        found = np.stack([converted.scores(kind, clip)[-1] for clip in clips])
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_every_hop_has_the_scores_of_the_newest_window(converted: Converted) -> None:
@@ -240,7 +254,7 @@ def test_an_export_on_request_passes_the_gate_and_tells_what_it_is(
     waveforms, targets = tones(60, seed=2)
     report = export_run(
         bundle,
-        formats=("streaming_int8", "streaming"),
+        formats=("int8", "streaming_int8", "streaming"),
         output_dir=tmp_path / "out",
         calibration=tones(24, seed=1)[0],
         test_waveforms=waveforms,
@@ -248,12 +262,14 @@ def test_an_export_on_request_passes_the_gate_and_tells_what_it_is(
         gate=GateConfig(min_agreement=0.8, max_accuracy_drop=0.1),
     )
     assert not report.failed, report.to_text()
-    exact, integer = report.formats
-    assert exact.name == "streaming"
+    of_clips, exact, integer = report.formats
+    assert (of_clips.name, exact.name) == ("int8", "streaming")
     assert exact.latency_ms == 1.0  # of one hop: 101 frames of 10 ms take 51 hops of 20 ms
     assert exact.max_score_difference is not None
     assert exact.max_score_difference < 1e-5
-    assert integer.agreement is not None
+    # The same integers, so the same scores.
+    assert integer.agreement == of_clips.agreement
+    assert integer.max_score_difference == pytest.approx(of_clips.max_score_difference, abs=1e-5)
     metadata = read_metadata(report.paths["streaming"])
     assert metadata.streaming is not None
     assert (metadata.variant, metadata.streaming.hop_samples, metadata.labels) == ("streaming", 320, LABELS)
@@ -261,8 +277,24 @@ def test_an_export_on_request_passes_the_gate_and_tells_what_it_is(
     assert read_metadata(report.paths["streaming_int8"]).variant == "streaming_int8"
     with pytest.raises(TfaudioError, match="takes a stream"):
         Classifier(report.paths["streaming"])
-    for name in ("streaming", "streaming_int8"):
-        assert run_self_test(report.paths[name]).ok
+    for path in report.paths.values():
+        assert run_self_test(path).ok
+
+
+def test_what_is_withheld_is_taken_apart_whatever_it_takes(tmp_path: Path) -> None:
+    report = export_run(
+        causal_run("ds_cnn"),
+        formats=("streaming_int8", "tflm"),
+        output_dir=tmp_path / "out",
+        calibration=tones(12, seed=1)[0],
+        test_waveforms=tones(60, seed=2)[0],
+        gate=GateConfig(min_agreement=1.0),
+    )
+    assert {found.name for found in report.failed} == {"streaming_int8", "tflm"}
+    for found in report.failed:
+        by_kind = {layer["operator"]: layer["snr_db"] for layer in reversed(found.layers)}  # the first of each
+        assert 20 < by_kind["CONV_2D"] < 60, found.name
+        assert 10 < by_kind["FULLY_CONNECTED"] < 60, found.name
 
 
 def test_a_run_that_is_not_causal_is_withheld_with_the_reason(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from absl import flags
 from tfaudio.cli import UsageError
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
-from tfaudio.model_settings import SETTINGS_FILE, ModelMetadata
+from tfaudio.model_settings import CHANNELS, SCORE_RANGE, SETTINGS_FILE, ModelMetadata
 
 USAGE = """tfaudio info MODEL [--json]
 
@@ -81,10 +81,12 @@ def _of_metadata(metadata: ModelMetadata) -> dict[str, Any]:
         "variant": metadata.variant,
         "labels": list(metadata.labels),
         "sample_rate": metadata.sample_rate,
+        "channels": CHANNELS,
         "clip": metadata.clip.to_dict(),
         "front_end": metadata.front_end.to_dict(),
         "normalization": {"mean": list(metadata.feature_mean), "stddev": list(metadata.feature_stddev)},
         "scores": metadata.score_activation,
+        "score_range": list(SCORE_RANGE),
         "thresholds": dict(metadata.thresholds),
         "unknown_below": metadata.unknown_below,
         "dataset": metadata.dataset,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,14 +29,15 @@ from tfaudio.export.report import (
     WITH_TEXT,
 )
 from tfaudio.export.streaming import StreamingConverter
-from tfaudio.export.streaming_model import StreamingModel
-from tfaudio.export.tflite import TfliteConverter, TfliteModel
+from tfaudio.export.streaming_model import STATE, StreamingModel
+from tfaudio.export.tflite import INPUT, TfliteConverter, TfliteModel
 from tfaudio.memory import memory_of
 from tfaudio.model_settings import Calibration, ModelMetadata
 
 Waveforms = npt.NDArray[np.float32]
 
 _CLIPS_TAKEN_APART = 4  # clips on which the layers of a withheld file are compared
+_HOPS_TAKEN_APART = 4  # of each of them, where it is taken hop by hop
 
 
 @dataclass
@@ -141,21 +143,52 @@ class Maker:
         return Cost(median_latency_ms(TfliteModel(candidate.content, num_threads=2).score, noise), memory)
 
     def layer_errors(self, candidate: Candidate) -> list[LayerError]:
-        """Compares the operators of a `.tflite` file with those of the float32 one; empty for other formats."""
-        if not isinstance(candidate.content, bytes) or candidate.name not in WAVEFORM_FILES[1:]:
-            return []
+        """Compares the operators of a TFLite file with those of the float32 one; empty for what is no other's form."""
         clips = self._calibration[:_CLIPS_TAKEN_APART]
         if not len(clips):
             clips = golden.to_float(golden.waveforms(self._about.num_samples, self._about.sample_rate))
-        return layer_errors(self._converter.convert("float32").content, candidate.content, clips)
+        content = candidate.content if candidate.model is None else candidate.model
+        if not isinstance(content, bytes):
+            return []
+        if candidate.name in WAVEFORM_FILES[1:]:
+            return layer_errors(self._converter.convert("float32").content, content, clips[:, np.newaxis, np.newaxis])
+        if candidate.name == STREAMING_INT8:
+            reference = self._streams.convert(int8=False).content
+            return layer_errors(reference, content, self._calls(reference, clips))
+        if candidate.name == TFLM:
+            features = self._bundle.front_end(self._about.num_samples)(clips, training=False)
+            reference = self._converter.classifier("float32")
+            return layer_errors(reference, content, np.asarray(features)[:, np.newaxis, np.newaxis])
+        return []
+
+    def _calls(self, step_model: bytes, clips: Waveforms) -> Iterator[list[Waveforms]]:
+        """What a step model takes in a few hops of each clip."""
+        timing = self._streams.timing
+        for clip in clips:
+            calls = StreamingModel(step_model, timing).calls(clip)
+            every = max(1, timing.hops_of_clip // _HOPS_TAKEN_APART)
+            for given, _ in itertools.islice(calls, every - 1, None, every):
+                yield [given[INPUT], given[STATE]]
 
     @property
     def _converter(self) -> TfliteConverter:
         if self._tflite_converter is None:
+            try:  # so that clips and streams have the same integers
+                to_int8 = self._streams.clip_classifier
+            except TfaudioError:  # not a model of streams
+                to_int8 = None
             self._tflite_converter = TfliteConverter(
-                self._bundle, self._about.num_samples, self._calibration, self._folder, self._classifiers
+                self._bundle, self._about.num_samples, self._calibration, self._folder, self._classifiers, to_int8
             )
         return self._tflite_converter
+
+    @property
+    def _streams(self) -> StreamingConverter:
+        if self._streaming_converter is None:
+            self._streaming_converter = StreamingConverter(
+                self._bundle, self._about.num_samples, self._calibration, self._folder
+            )
+        return self._streaming_converter
 
     def _saved_model(self) -> Candidate:
         path = self._folder / SAVED_MODEL
@@ -169,11 +202,7 @@ class Maker:
         return Candidate(variant, content, model.score, conversion.notes)
 
     def _streaming(self, variant: str) -> Candidate:
-        if self._streaming_converter is None:
-            self._streaming_converter = StreamingConverter(
-                self._bundle, self._about.num_samples, self._calibration, self._folder
-            )
-        converter = self._streaming_converter
+        converter = self._streams
         conversion = converter.convert(int8=variant == STREAMING_INT8)
         content = with_metadata(conversion.content, replace(self._metadata(variant), streaming=converter.settings))
         score = StreamingModel(content, converter.timing).score

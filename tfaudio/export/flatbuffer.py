@@ -208,6 +208,39 @@ def halve_energy_matrices(content: bytes, *, min_elements: int = 4096) -> bytes:
     return serialize(model)
 
 
+def with_ranges_of(content: bytes, calibrated: bytes) -> bytes:
+    """Gives the tensors of a float file the ranges that calibration found for another of the same operators.
+
+    A state that is joined to what is new has the range of both together, whatever it was in the other file: zeros, if
+    that was calibrated at the beginning of a stream.
+
+    Args:
+      content: a float TFLite file.
+      calibrated: a float TFLite file with ranges, whose tensors may have other shapes.
+
+    Raises:
+      ValueError: if their operators are not the same.
+    """
+    model, other = parse(content), parse(calibrated)
+    graph, ranged = only_graph(model), only_graph(other)
+    kinds, ranged_kinds = (
+        [operator_name(m.operatorCodes[operator.opcodeIndex]) for operator in g.operators]
+        for m, g in ((model, graph), (other, ranged))
+    )
+    if kinds != ranged_kinds:
+        raise ValueError("The files have other operators, so that ranges of the one say nothing of the other.")
+    entries = {int(i) for i in graph.inputs}
+    for kind, operator, twin in zip(kinds, graph.operators, ranged.operators, strict=True):
+        for tensors, twins in ((operator.inputs, twin.inputs), (operator.outputs, twin.outputs)):
+            for tensor, source in zip(map(int, tensors), map(int, twins), strict=True):
+                if tensor >= 0:
+                    graph.tensors[tensor].quantization = ranged.tensors[source].quantization
+        if kind == "CONCATENATION":
+            for tensor in entries & {int(i) for i in operator.inputs}:
+                graph.tensors[tensor].quantization = graph.tensors[int(operator.outputs[0])].quantization
+    return serialize(model)
+
+
 def _add_buffer(model: Any, values: np.ndarray | None) -> int:
     buffer = schema.BufferT()
     buffer.data = None if values is None else np.frombuffer(values.tobytes(), np.uint8)

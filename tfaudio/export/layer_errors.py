@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,7 +41,7 @@ class LayerError:
         return {**asdict(self), "snr_db": round(self.snr_db, 1)}
 
 
-def layer_errors(reference: bytes, content: bytes, waveforms: Array) -> list[LayerError]:
+def layer_errors(reference: bytes, content: bytes, examples: Iterable[Sequence[Array]]) -> list[LayerError]:
     """Compares a file with the float file of the same model, at every operator that both have.
 
     Operators correspond where their outputs have the same name and shape, as most have after a quantisation. What is
@@ -48,8 +49,9 @@ def layer_errors(reference: bytes, content: bytes, waveforms: Array) -> list[Lay
 
     Args:
       reference: the float file.
-      content: the file in question; it takes the same input.
-      waveforms: float32 [clips, num_samples] to compare on; a few are enough.
+      content: the file in question; it takes the same inputs, or those in integers.
+      examples: to compare on, float32 arrays each, of the inputs in their order; what is left out is zeros. A few are
+        enough.
 
     Returns:
       One entry an operator, in the order of execution.
@@ -58,8 +60,8 @@ def layer_errors(reference: bytes, content: bytes, waveforms: Array) -> list[Lay
     found = _Outputs(content)
     pairs = _pairs(expected, found)
     signal, noise = dict.fromkeys(pairs, 0.0), dict.fromkeys(pairs, 0.0)
-    for waveform in waveforms:
-        ours, theirs = found.run(waveform, pairs), expected.run(waveform, pairs.values())
+    for example in examples:
+        ours, theirs = found.run(example, pairs), expected.run(example, pairs.values())
         for name, reference_name in pairs.items():
             wanted = theirs[reference_name]
             signal[name] += float(np.sum(np.square(wanted)))
@@ -140,11 +142,10 @@ class _Outputs:
                     self._tensors[name] = tensor
                     yield index, kind, name
 
-    def run(self, waveform: Array, names: Iterable[str]) -> dict[str, npt.NDArray[np.float64]]:
-        entry, *texts = self._interpreter.get_input_details()
-        for details in texts:
-            self._interpreter.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
-        self._interpreter.set_tensor(entry["index"], waveform[np.newaxis].astype(np.float32, copy=False))
+    def run(self, example: Sequence[Array], names: Iterable[str]) -> dict[str, npt.NDArray[np.float64]]:
+        for details, values in itertools.zip_longest(self._interpreter.get_input_details(), example):
+            given = np.zeros(details["shape"]) if values is None else values
+            self._interpreter.set_tensor(details["index"], _as_type(given, details))
         self._interpreter.invoke()
         return {name: self._value(self._tensors[name]) for name in names}
 
@@ -157,3 +158,12 @@ class _Outputs:
             return values.astype(np.float64)
         zero = self._details[tensor]["quantization_parameters"]["zero_points"]
         return (values.astype(np.float64) - zero[0]) * scales[0]
+
+
+def _as_type(values: npt.NDArray[Any], details: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """What an input takes in place of floats."""
+    scale, zero = details["quantization"]
+    if scale:
+        limits = np.iinfo(details["dtype"])
+        values = np.clip(np.rint(values / scale) + zero, limits.min, limits.max)
+    return values.astype(details["dtype"])

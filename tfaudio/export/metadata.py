@@ -18,7 +18,7 @@ import numpy as np
 
 import tfaudio
 from tfaudio.export.flatbuffer import parse, schema, serialize
-from tfaudio.model_settings import LABELS_FILE, SETTINGS_FILE, VOCABULARY_FILE, ModelMetadata
+from tfaudio.model_settings import CHANNELS, LABELS_FILE, SCORE_RANGE, SETTINGS_FILE, VOCABULARY_FILE, ModelMetadata
 from tfaudio.text import Tokenizer
 
 _METADATA_NAME = b"TFLITE_METADATA"
@@ -64,7 +64,7 @@ def with_metadata(content: bytes, metadata: ModelMetadata) -> bytes:
 
 
 def mediapipe_metadata(
-    *, sample_rate: int, description: str, channels: int = 1, tokenizer: Tokenizer | None = None
+    *, sample_rate: int, description: str, channels: int = CHANNELS, tokenizer: Tokenizer | None = None
 ) -> bytes:
     """Builds the metadata flatbuffer that MediaPipe and TFLite's task library read.
 
@@ -86,7 +86,8 @@ def mediapipe_metadata(
     feature = _table(b, 0)
     content = _table(b, 3, uint8={0: _CONTENT_FEATURE}, offsets={1: feature})
     labels = _associated_file(b, LABELS_FILE, "Class names in the order of the scores.", _FILE_AXIS_LABELS)
-    output_tensor = _tensor(b, "scores", "One score a class.", content, lowest=0.0, highest=1.0, files=[labels])
+    lowest, highest = SCORE_RANGE
+    output_tensor = _tensor(b, "scores", "One score a class.", content, lowest=lowest, highest=highest, files=[labels])
     input_tensors = [input_tensor]
     if tokenizer is not None:
         content = _table(b, 3, uint8={0: _CONTENT_FEATURE}, offsets={1: _table(b, 0)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfaudio.errors import TfaudioError
-from tfaudio.export.flatbuffer import constant_biases, float_operators, operators
+from tfaudio.export.flatbuffer import constant_biases, float_operators, operators, with_ranges_of
 
 # A transformer's normalisation and attention lose accuracy in eight bits, and converting to and from float around
 # them takes less time than their integer kernels: with these left alone, such a model is better and a third faster.
@@ -53,9 +53,23 @@ def check_can_be_int8(classifier: keras.Model) -> None:
         )
 
 
-def int8(
-    float_model: bytes, calibration: Iterable[Example], *, keep_float: Iterable[str] | None = None
-) -> tuple[bytes, tuple[str, ...]]:
+class Int8(NamedTuple):
+    """A file quantised to int8, and what it was quantised by.
+
+    Args:
+      content: the file; its input and output stay float32.
+      notes: what a reader of the report should know about it.
+      calibrated: the float file with the range of each tensor.
+      kept_float: operators that stay float.
+    """
+
+    content: bytes
+    notes: tuple[str, ...]
+    calibrated: bytes
+    kept_float: tuple[str, ...]
+
+
+def int8(float_model: bytes, calibration: Iterable[Example], *, keep_float: Iterable[str] | None = None) -> Int8:
     """Quantises a float TFLite classifier; its input and output stay float32.
 
     Starts from the converted float file, not from Keras, since that can be repaired first (`constant_biases`).
@@ -67,35 +81,46 @@ def int8(
       keep_float: operators to leave in float; by default those of a transformer, or of statistics over time, where
         the model has such, and all but convolutions and products where the logits would suffer otherwise.
 
-    Returns:
-      The quantised file, and what a reader of the report should know about it.
-
     Raises:
       TfaudioError: if the quantiser refuses the model.
     """
-    # The same two steps as inside tf.lite.TFLiteConverter, which offers no way to start from a TFLite file.
-    from tensorflow.lite.python.convert import mlir_quantize
     from tensorflow.lite.python.optimize.calibrator import Calibrator, add_intermediate_tensors
 
     examples = list(calibration)
     with _refusal_told("int8"):
-        calibrated = Calibrator(add_intermediate_tensors(constant_biases(float_model))).calibrate(_feeder(examples))
-
-    def attempt(names: Iterable[str]) -> tuple[bytes, tuple[str, ...]]:
-        present = sorted(set(names) & found)
-        with _refusal_told("int8"):
-            quantized = bytes(mlir_quantize(calibrated, denylisted_ops=present or None))
-        return quantized, (f"{', '.join(present)} stay float32",) if present else ()
-
+        calibrated = bytes(
+            Calibrator(add_intermediate_tensors(constant_biases(float_model))).calibrate(_feeder(examples))
+        )
     found = set(operators(float_model))
     if keep_float is not None:
-        return attempt(keep_float)
-    first = attempt(_float_by_default(found))
-    snr = _snr_db(float_model, first[0], examples)
+        return _quantized(calibrated, set(keep_float) & found)
+    first = _quantized(calibrated, set(_float_by_default(found)) & found)
+    snr = _snr_db(float_model, first.content, examples)
     if snr >= _ENOUGH_DB:
         return first
-    second = attempt(found - _PRODUCTS)
-    return second if _snr_db(float_model, second[0], examples) > snr else first
+    second = _quantized(calibrated, found - _PRODUCTS)
+    return second if _snr_db(float_model, second.content, examples) > snr else first
+
+
+def int8_like(float_model: bytes, other: Int8) -> bytes:
+    """Quantises a file of the same operators and weights as another to the same integers, its shapes apart.
+
+    Raises:
+      ValueError: if their operators are not the same.
+      TfaudioError: if the quantiser refuses the model.
+    """
+    return _quantized(with_ranges_of(constant_biases(float_model), other.calibrated), set(other.kept_float)).content
+
+
+def _quantized(calibrated: bytes, keep_float: set[str]) -> Int8:
+    # With the calibration, the same two steps as inside tf.lite.TFLiteConverter, which offers no way to start from a
+    # TFLite file.
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    kept = tuple(sorted(keep_float))
+    with _refusal_told("int8"):
+        content = bytes(mlir_quantize(calibrated, denylisted_ops=list(kept) or None))
+    return Int8(content, (f"{', '.join(kept)} stay float32",) if kept else (), calibrated, kept)
 
 
 def _float_by_default(found: set[str]) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ state that the call before gave. After the hops of a clip the scores are those t
 A value that is no number leaves the state after a window: nothing in it accumulates.
 
 Three parts are converted by themselves and joined, as for clips: a float front end, the layers up to the pooling over
-time (float or int8), and the pooling with what comes behind it, in float again.
+time (float or int8), and the pooling with what comes behind it, in float again. The int8 model of clips is made of the
+same parts, with all frames of a clip as its only hop, so that both compute with the same integers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tfaudio.errors import TfaudioError
 from tfaudio.export import quantize
 from tfaudio.export.flatbuffer import halve_energy_matrices, join_by_name
 from tfaudio.export.streaming_layers import Step
-from tfaudio.export.streaming_model import NEXT_STATE, STATE, Runner, check_runs, hops
+from tfaudio.export.streaming_model import NEXT_STATE, STATE, Runner, check_runs
 from tfaudio.export.streaming_timing import Timing, check_front_end
 from tfaudio.export.tflite import INPUT, OUTPUT, Conversion, convert_function
 from tfaudio.features.front_end import compute_features
@@ -34,7 +35,6 @@ from tfaudio.model_settings import StreamingSettings
 from tfaudio.terminal import native_messages_hidden
 
 HOP_SECONDS = 0.02
-_HOPS_OF_CLIP = 8  # that tell the ranges for int8; neighbours say the same
 
 _BLOCKS, _VALID, _COUNT = "blocks", "valid", "count"
 
@@ -86,8 +86,9 @@ class StreamingConverter:
         config = bundle.config.front_end
         check_front_end(config)
         self._bundle, self._calibration, self._folder = bundle, calibration, folder
-        self._body = bundle.body()
+        self._num_samples, self._body = num_samples, bundle.body()
         self._parts: dict[str, bytes] = {}
+        self._int8_of_clips: quantize.Int8 | None = None
         self.timing = Timing.of(config, num_samples=num_samples, hop_seconds=hop_seconds)
         probe = self._step(tf.ones([1, self.timing.hop_frames, 1]))
         probe.run(tf.zeros([1, self.timing.hop_frames, config.num_bins]))
@@ -125,33 +126,56 @@ class StreamingConverter:
         body = self._part("body")
         notes: tuple[str, ...] = ()
         if int8:
-            quantize.check_can_be_int8(self._body)
-            if len(self._calibration) == 0:
-                raise TfaudioError("int8 needs training clips to find the ranges of values; pass some.")
+            clips = self._quantized_clips()
             with native_messages_hidden():
-                body, notes = quantize.int8(body, self._calibration_inputs(body))
-        content = self._joined(body, small=int8)
+                body, notes = quantize.int8_like(body, clips), clips.notes
+        front_end = self._part("front_end")
+        parts = [halve_energy_matrices(front_end) if int8 else front_end, body, self._part("head")]
+        content = join_by_name(parts, inputs=(INPUT, STATE), outputs=(OUTPUT, NEXT_STATE))
         activation = self._bundle.config.model.score_activation
         check_runs(content, self.settings, num_classes=len(self._bundle.labels), activation=activation)
         return Conversion(content, notes)
 
+    def clip_classifier(self) -> Conversion:
+        """Converts the layers to int8 for whole clips, with the integers that the step model has.
+
+        Returns:
+          features float32 [1, frames, bins] to logits float32 [1, classes].
+
+        Raises:
+          TfaudioError: if this model cannot be converted; the message says why.
+        """
+        clips = self._quantized_clips()
+        parts = [self._part("clip_start"), clips.content, self._part("clip_end")]
+        return Conversion(join_by_name(parts, inputs=(FEATURES_TENSOR,), outputs=("logits",)), clips.notes)
+
+    def _quantized_clips(self) -> quantize.Int8:
+        """The layers up to the pooling, of all frames of a clip."""
+        if self._int8_of_clips is None:
+            quantize.check_can_be_int8(self._body)
+            if len(self._calibration) == 0:
+                raise TfaudioError("int8 needs training clips to find the ranges of values; pass some.")
+            body = self._part("clip_body")
+            with native_messages_hidden():
+                self._int8_of_clips = quantize.int8(body, self._calibration_inputs(body))
+        return self._int8_of_clips
+
     def _part(self, name: str) -> bytes:
         if name not in self._parts:
+            clip_inputs = self._body_inputs(self.timing.window_frames)
             kinds: dict[str, tuple[Callable[..., Tensors], dict[str, tuple[int, ...]]]] = {
                 "front_end": (self._front_end, {INPUT: (self.timing.hop_samples,), STATE: (self._layout.size,)}),
-                "body": (self._body_step, self._body_inputs()),
+                "body": (self._body_step, self._body_inputs(self.timing.hop_frames)),
                 "head": (self._head, self._head_inputs()),
+                "clip_start": (self._clip_start, {FEATURES_TENSOR: clip_inputs[FEATURES_TENSOR]}),
+                "clip_body": (self._body_step, clip_inputs),
+                "clip_end": (self._clip_end, dict(self._rings)),
             }
             function, shapes = kinds[name]
             specs = [tf.TensorSpec((1, *shape), tf.float32, name=n) for n, shape in shapes.items()]
             folder = self._folder / f"streaming_{name}"
             self._parts[name] = convert_function(function, specs, folder, self._body)
         return self._parts[name]
-
-    def _joined(self, body: bytes, *, small: bool) -> bytes:
-        front_end = self._part("front_end")
-        parts = [halve_energy_matrices(front_end) if small else front_end, body, self._part("head")]
-        return join_by_name(parts, inputs=(INPUT, STATE), outputs=(OUTPUT, NEXT_STATE))
 
     def _front_end(self, waveform: tf.Tensor, state: tf.Tensor) -> Tensors:
         """Takes the state apart, and computes the features of the newest frames."""
@@ -190,19 +214,34 @@ class StreamingConverter:
             window = window[:, self.timing.hop_frames :]
             pooled[layer] = tf.reduce_sum(window, axis=1) / inputs[_COUNT]
             after[f"window_of_{name}"] = window
-        step = self._step(inputs[_VALID], pooled=pooled)
-        frames, bins = self.timing.hop_frames, self._bundle.config.front_end.num_bins
-        logits = step.run(tf.zeros([1, frames, bins]))  # these only stand in: what depends on them is cut off
+        logits = self._logits(pooled)
         scores = tf.nn.sigmoid(logits) if self._bundle.config.multi_label else tf.nn.softmax(logits)
         return {OUTPUT: scores, NEXT_STATE: self._layout.pack(after)}
+
+    def _logits(self, pooled: Tensors) -> tf.Tensor:
+        """The layers behind the pooling."""
+        frames, bins = self.timing.hop_frames, self._bundle.config.front_end.num_bins
+        step = self._step(tf.ones([1, frames, 1]), pooled=pooled)
+        return step.run(tf.zeros([1, frames, bins]))  # these only stand in: what depends on them is cut off
+
+    def _clip_start(self, features: tf.Tensor) -> Tensors:
+        """A clip is a stream whose first hop is all that it has."""
+        nothing = {name: tf.zeros([1, *self._layout.shapes[name]]) for name in self._states.values()}
+        return {FEATURES_TENSOR: tf.identity(features), _VALID: tf.ones([1, features.shape[1], 1]), **nothing}
+
+    def _clip_end(self, **embeddings: tf.Tensor) -> Tensors:
+        return {
+            "logits": self._logits(
+                {layer: tf.reduce_mean(embeddings[name], axis=1) for layer, name in self._pools.items()}
+            )
+        }
 
     def _step(
         self, valid: tf.Tensor, states: Mapping[str, Any] | None = None, *, pooled: Mapping[str, Any] | None = None
     ) -> Step:
         return Step(self._body, valid, states or {}, pooled or {})
 
-    def _body_inputs(self) -> dict[str, tuple[int, ...]]:
-        frames = self.timing.hop_frames
+    def _body_inputs(self, frames: int) -> dict[str, tuple[int, ...]]:
         features = {FEATURES_TENSOR: (frames, self._bundle.config.front_end.num_bins), _VALID: (frames, 1)}
         return features | {name: self._layout.shapes[name] for name in self._states.values()}
 
@@ -215,14 +254,8 @@ class StreamingConverter:
         return inputs | {f"next_{n}": shapes[n] for n in (_BLOCKS, "audio", *self._states.values())}
 
     def _calibration_inputs(self, body: bytes) -> Iterator[list[npt.NDArray[np.float32]]]:
-        """What the body takes in some hops of each calibration clip, in the order of its inputs."""
-        front_end, whole = Runner(self._part("front_end")), Runner(self._joined(body, small=False))
-        names = Runner(body).input_names
-        every = max(1, self.timing.hops_of_clip // _HOPS_OF_CLIP)
-        for number, clip in enumerate(self._calibration):
-            state = np.zeros([1, self._layout.size], np.float32)
-            for index, hop in enumerate(hops(clip, self.timing.hop_samples, self.timing.hops_of_clip)):
-                if index % every == number % every:
-                    made = front_end({INPUT: hop, STATE: state})
-                    yield [made[name] for name in names]
-                state = whole({INPUT: hop, STATE: state})[NEXT_STATE]
+        """What the body takes of each calibration clip, in the order of its inputs."""
+        front_end, names = self._bundle.front_end(self._num_samples), Runner(body).input_names
+        for clip in self._calibration:
+            made = self._clip_start(front_end(clip[np.newaxis], training=False))
+            yield [made[name].numpy() for name in names]

@@ -57,15 +57,18 @@ class StreamingModel:
 
     def step_scores(self, waveform: Array) -> Array:
         """Scores after each hop, float32 [hops, classes]; silence follows until the last frame is complete."""
+        return np.stack([made[OUTPUT][0] for _, made in self.calls(waveform)])
+
+    def calls(self, waveform: Array) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
+        """What each call takes and what it gives, by name."""
         timing = self._timing
         frames = len(waveform) // timing.frame_step + timing.delay_frames
         state = np.zeros(self._runner.input_shape(STATE), np.float32)
-        scores = []
         for hop in hops(waveform, timing.hop_samples, -(-frames // timing.hop_frames)):
-            made = self._runner({INPUT: hop, STATE: state})
+            given = {INPUT: hop, STATE: state}
+            made = self._runner(given)
+            yield given, made
             state = made[NEXT_STATE]
-            scores.append(made[OUTPUT][0])
-        return np.stack(scores)
 
 
 def hops(waveform: Array, hop_samples: int, count: int) -> Iterator[Array]:

@@ -48,6 +48,7 @@ class TfliteConverter:
       calibration: float32 [clips, num_samples], training audio that tells the ranges for int8.
       folder: for what conversion leaves lying about; the caller removes it.
       classifiers: TFLite files from features to logits to take for a variant, in place of the run's classifier.
+      to_int8: makes the one of int8, where that is not made of the run's classifier as the others are.
     """
 
     def __init__(
@@ -57,9 +58,10 @@ class TfliteConverter:
         calibration: npt.NDArray[np.float32],
         folder: Path,
         classifiers: Mapping[str, bytes] | None = None,
+        to_int8: Callable[[], Conversion] | None = None,
     ) -> None:
         self._bundle, self._num_samples, self._calibration, self._folder = bundle, num_samples, calibration, folder
-        self._num_classes, self._classifiers = len(bundle.labels), classifiers or {}
+        self._num_classes, self._classifiers, self._to_int8 = len(bundle.labels), classifiers or {}, to_int8
         self._parts: dict[str, bytes] = {}
         self._features: list[npt.NDArray[np.float32]] = []
 
@@ -73,16 +75,16 @@ class TfliteConverter:
         Raises:
           TfaudioError: if this model cannot be converted to this variant; the message says why.
         """
-        classifier, notes = self._classifier(variant)
+        classifier = self._classifier(variant)
         front_end = self._part("front_end" if variant == "float32" else "small_front_end")
-        parts = [front_end, classifier, self._part("scores")]
+        parts = [front_end, classifier.content, self._part("scores")]
         if self._bundle.tokenizer is None:
             content = join(parts, input_name=INPUT, link_names=(FEATURES_TENSOR, "logits"), output_name=OUTPUT)
         else:
             content = join_by_name(parts, inputs=(INPUT, TOKENS), outputs=(OUTPUT,))
         activation = self._bundle.config.model.score_activation
         check_runs(content, num_samples=self._num_samples, num_classes=self._num_classes, activation=activation)
-        return Conversion(content, notes)
+        return Conversion(content, classifier.notes)
 
     def convert_bare(self) -> bytes:
         """Converts the classifier alone to integers throughout: int8 features [1, frames, bins] to int8 logits.
@@ -97,18 +99,21 @@ class TfliteConverter:
 
     def classifier(self, variant: str) -> bytes:
         """Converts the classifier alone, from features to logits, both float32."""
-        return self._classifier(variant)[0]
+        return self._classifier(variant).content
 
-    def _classifier(self, variant: str) -> tuple[bytes, tuple[str, ...]]:
+    def _classifier(self, variant: str) -> Conversion:
         if variant in self._classifiers:
-            return self._classifiers[variant], ()
+            return Conversion(self._classifiers[variant])
         if variant not in INTEGER_VARIANTS:
-            return self._part(variant), ()
+            return Conversion(self._part(variant))
+        if variant == "int8" and self._to_int8 is not None:
+            return self._to_int8()
         float_model, calibration = self._part("float32"), self._calibration_features(variant)
         with native_messages_hidden():
             if variant == "int16x8":
-                return quantize.int16x8(float_model, calibration), ()
-            return quantize.int8(float_model, calibration)
+                return Conversion(quantize.int16x8(float_model, calibration))
+            made = quantize.int8(float_model, calibration)
+            return Conversion(made.content, made.notes)
 
     def _calibration_features(self, variant: str) -> list[npt.NDArray[np.float32]]:
         quantize.check_can_be_int8(self._bundle.body())
