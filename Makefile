@@ -10,7 +10,7 @@ TESTS ?=
 # Test processes at a time, each of which takes whole files: a core is idle while the other waits for one test.
 PROCESSES ?= --numprocesses=2 --dist=loadfile
 
-.PHONY: help venv venv-latest demo test test-latest test-edge test-mediapipe test-web lint format clean
+.PHONY: help venv venv-latest demo test test-latest test-edge test-mediapipe test-micro test-web lint format clean
 
 help:
 	@echo "make demo         train, score, export and use a classifier on built-in data; result in demo/"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-latest  run the tests (newest supported TensorFlow, in .venv-latest)"
 	@echo "make test-edge    run the demo's model on NumPy, soundfile and ai-edge-litert alone, in .venv-edge"
 	@echo "make test-mediapipe   run an exported model on MediaPipe Tasks, in .venv-mediapipe"
+	@echo "make test-micro   run the demo's model in TensorFlow Lite Micro, in .venv-micro"
 	@echo "make test-web     run the page of export/web in headless Chromium; takes Node.js and Chromium"
 	@echo "make lint         ruff and mypy"
 	@echo "make format       let ruff rewrite what it can"
@@ -58,7 +59,7 @@ format: venv
 	.venv/bin/python -m ruff format .
 
 clean:
-	rm -rf .venv .venv-latest .venv-edge .venv-mediapipe demo export/web/node_modules export/web/dist build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-latest .venv-edge .venv-mediapipe .venv-micro demo export/web/node_modules export/web/dist build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # MediaPipe wants another absl-py than tensorflow-model-optimization, so it gets an environment of its own.
@@ -66,6 +67,13 @@ test-mediapipe: venv
 	"$(PYTHON)" -m venv .venv-mediapipe
 	.venv-mediapipe/bin/python -m pip install --quiet mediapipe soundfile
 	.venv/bin/python -m pytest tests/clients
+
+# TensorFlow Lite Micro's interpreter wants NumPy 2, so it gets an environment of its own too.
+test-micro: demo
+	"$(PYTHON)" -m venv .venv-micro
+	.venv-micro/bin/python -m pip install --quiet tflite-micro
+	.venv/bin/python -m tfaudio export --run_dir=demo/run --formats=tflm --output_dir=demo/micro --overwrite
+	.venv-micro/bin/python export/microcontroller/run_in_tflm.py demo/micro/microcontroller
 
 # The page against a whistle that never stops, then against the interpreters on the demo's sounds.
 test-web: demo

@@ -88,7 +88,8 @@ def test_the_defaults_of_data_sets_are_those_that_stored_figures_were_reached_wi
     environmental = {
         "clip.seconds": 5.0, "augment.time_shift": 0.5, "augment.time_masks": 0, "augment.frequency_masks": 0,
         "augment.speed.probability": 0.7, "augment.speed.factor": [0.8, 1.25],
-        "augment.mixup_alpha": 1.0, "training.weight_decay": 0.3, "training.epochs": 150,
+        "augment.mixup_alpha": 0.0, "augment.between_class.probability": 1.0,
+        "training.weight_decay": 0.3, "training.epochs": 500,
     }  # fmt: skip
     assert recipe("esc10", "cnn") == recipe("esc50", "cnn") == environmental
     assert recipe("esc10", "attention") == {

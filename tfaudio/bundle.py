@@ -88,6 +88,14 @@ class Bundle:
             return self
         return replace(self, config=self.config.override({"data.data_dir": data_dir}))
 
+    def check_can_be_tested(self) -> None:
+        """Raises TfaudioError if the run was trained on all recordings of its data set."""
+        if self.config.data.train_on_all:
+            raise TfaudioError(
+                f"{self.path} was trained on all recordings, so there are none to test it on; name the runs of a "
+                "cross-validation (`tfaudio train --folds=all`), which tell what to expect of it."
+            )
+
     def unmasked_classifier(self) -> keras.Model:
         """Returns the classifier with no mask input, for export and for batches of equal length."""
         from tfaudio.models.classifier import build_classifier, takes_mask

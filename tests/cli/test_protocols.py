@@ -170,3 +170,28 @@ def test_flags_that_contradict_each_other(
     assert main(given) == code
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_for_use_is_trained_on_all_and_measured_on_none(
+    tones: Path, tone_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, exported, report = tmp_path / "run", tmp_path / "exported", tmp_path / "export.json"
+    command = ["train", f"--data_dir={tones}", *tone_flags, "--set=data.train_on_all=true"]
+    assert main([*command, f"--output_dir={run}"]) == 0
+    assert "nothing was measured" in capsys.readouterr().out
+    assert not [name for name in ("result.json", "metrics.json", "predictions.csv") if (run / name).exists()]
+    split = json.loads((run / "split.json").read_text())
+    assert (len(split["train"]), split["test"], split["rule"]) == (36, [], "test: none; no validation")
+    export = ["export", f"--run_dir={run}", f"--output_dir={exported}", "--formats=float32,int8", f"--json={report}"]
+    assert main([*export, "--min_agreement=0.8"]) == 0
+    assert "calibration clips (no test data was given)" in capsys.readouterr().out
+    assert "accuracy" not in json.loads(report.read_text())
+    assert main(["predict", f"--model={exported / 'model_int8.tflite'}", str(tones.parent / "low0.wav")]) == 0
+    capsys.readouterr()
+    optimize = ["optimize", "--method=prune", f"--output_dir={tmp_path / 'optimized'}"]
+    for asked in (["evaluate"], ["robustness"], ["calibrate"], optimize):
+        assert main([*asked, f"--run_dir={run}"]) == 1, asked
+        assert "trained on all recordings" in capsys.readouterr().err or asked == ["calibrate"]
+    for wrong in ("--folds=1", "--json=result.json"):
+        assert main([*command, f"--output_dir={tmp_path / 'wrong'}", wrong]) in (1, 2)
+        assert "data.train_on_all" in capsys.readouterr().err

@@ -200,3 +200,49 @@ def test_files_that_members_once_started_from_are_not_asked_for():
         build_model(config, input_shape=(None, 32), num_classes=2)
     built = build_model(config, input_shape=(None, 32), num_classes=2, read_weights=False)
     assert built.output_shape == (None, 2)
+
+
+@pytest.mark.parametrize("name", ["cnn", "dense"])
+def test_runs_of_all_folds_are_one_model_for_new_recordings(runs, name, tmp_path, capsys):
+    out = tmp_path / "final"
+    assert main(["ensemble", str(runs / name), "--across_folds", f"--output_dir={out}"]) == 0
+    assert "nothing was measured" in capsys.readouterr().out
+    members = [load_bundle(runs / name / f"fold_{fold}") for fold in (1, 2)]
+    assert not np.allclose(members[0].normalization.mean, members[1].normalization.mean, atol=1e-3)
+    waveforms = 0.1 * np.random.default_rng(0).normal(size=(4, 8_000)).astype(np.float32)
+    scores = [member.end_to_end(8_000)(waveforms).numpy().astype(np.float64) for member in members]
+    assert np.abs(scores[0] - scores[1]).max() > 1e-3
+    whole = load_bundle(out)
+    np.testing.assert_allclose(whole.end_to_end(8_000)(waveforms), np.mean(scores, axis=0), atol=1e-5)
+    split = bundle.read_split(out)
+    assert (len(split["train"]), split["test"]) == (100, [])
+    assert main(["evaluate", f"--run_dir={out}"]) == 1
+    assert "trained on all recordings" in capsys.readouterr().err
+
+
+def test_padding_changes_nothing_where_members_have_their_own_scales():
+    members = [{"name": "cnn", "options": {"filters": [4, 8]}}] * 2
+    config = ModelConfig(name="ensemble", options={"members": members, "own_scales": True})
+    model = build_model(config, input_shape=(None, 8), num_classes=3, masked=True)
+    rng = np.random.default_rng(0)
+    for index in range(2):
+        model.get_layer(f"scale_{index}").set_weights([rng.normal(size=8), rng.uniform(0.5, 2, 8)])
+    features = rng.normal(size=(1, 20, 8)).astype(np.float32)
+    padded = np.pad(features, [(0, 0), (0, 80), (0, 0)])
+    alone = model({"features": features, "mask": np.ones([1, 20], bool)})
+    among = model({"features": padded, "mask": np.arange(100)[None] < 20})
+    np.testing.assert_allclose(alone, among, atol=1e-5)
+
+
+def test_what_cannot_be_one_model_across_folds_is_named(runs, config, data, tmp_path, capsys):
+    def says(word, *arguments):
+        code = main(["ensemble", *map(str, arguments), "--across_folds", f"--output_dir={tmp_path / 'out'}"])
+        assert code != 0
+        assert word in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+    says("alone is no ensemble", runs / "cnn" / "fold_1")
+    says("given twice", runs / "cnn" / "fold_1", runs / "cnn")
+    says("--json", runs / "cnn", f"--json={tmp_path / 'r.json'}")
+    train(config.override({"front_end.num_mel_bins": 24}), tmp_path / "coarse", data=data, progress=False)
+    says("another front end or clip", runs / "cnn", tmp_path / "coarse")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 import time
 from dataclasses import replace
@@ -11,13 +13,14 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from tfaudio.cli import UsageError, command_line, load_tensorflow
+from tfaudio.errors import TfaudioError
 from tfaudio.files import check_can_write, make_writable_folder, refuse_existing, write_json
 
 if TYPE_CHECKING:
     from tfaudio.bundle import Bundle
     from tfaudio.evaluation.evaluate import Evaluation
 
-USAGE = """tfaudio ensemble RUN RUN... --output_dir=DIR [--json=FILE]
+USAGE = """tfaudio ensemble RUN RUN... --output_dir=DIR [--json=FILE] [--across_folds]
 
 Averages the scores of runs that were trained on the same split, and scores that on their test recordings. RUN is a run
 folder or that of a cross-validation, of which all seeds take part, fold by fold. Where the runs share front end and
@@ -25,6 +28,11 @@ clip, DIR is a run folder itself (or holds one a fold), which `tfaudio export`, 
 
   tfaudio ensemble runs/esc10_cnn runs/esc10_attention --output_dir=runs/esc10_both
   tfaudio compare runs/esc10_cnn runs/esc10_both
+
+With --across_folds all runs are one model for new recordings, whatever fold each was tested on. No recording of the
+data set is new to all of them, so it is not scored: expect of it what its members had on their own folds, or more.
+
+  tfaudio ensemble runs/esc10_cnn --across_folds --output_dir=runs/esc10_final
 """
 
 
@@ -33,6 +41,9 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_string("output_dir", None, "Folder to write.", flag_values=flag_values)
     flags.DEFINE_string("data_dir", None, "Where the data set lies now, if it was moved.", flag_values=flag_values)
     flags.DEFINE_string("json", None, "Also write the result here.", flag_values=flag_values)
+    flags.DEFINE_boolean(
+        "across_folds", False, "Join the runs of all folds to one model, which is not scored.", flag_values=flag_values
+    )
     flags.DEFINE_boolean("overwrite", False, "Replace what stands in the folder.", flag_values=flag_values)
     flags.mark_flag_as_required("output_dir", flag_values)
 
@@ -41,12 +52,16 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     """Averages, scores and reports."""
     if not arguments:
         raise UsageError("Name the runs to average.")
+    if flag_values.across_folds and flag_values.json:
+        raise UsageError("--across_folds measures nothing, so --json has nothing to write; leave one of them out.")
     started, output_dir = time.monotonic(), Path(flag_values.output_dir)
     refuse_existing(output_dir, overwrite=flag_values.overwrite)
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
 
     load_tensorflow()
+    if flag_values.across_folds:
+        return _across_folds([Path(name) for name in arguments], output_dir, flag_values.data_dir)
     from tfaudio.bundle import PREDICTIONS, RESULT, clear, load_bundle, read_config, read_split
     from tfaudio.cli.train import summary_line
     from tfaudio.data.catalog import read_dataset
@@ -55,8 +70,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.evaluation.report import metrics_table
 
     groups = group_members([Path(name) for name in arguments])
-    if any(output_dir.resolve() in (run.resolve(), *run.resolve().parents) for group in groups for run in group.runs):
-        raise UsageError(f"--output_dir={output_dir} holds runs that are averaged; name another folder.")
+    _check_apart(output_dir, [run for group in groups for run in group.runs])
     results, scored, found = [], [], []
     for group in groups:
         members = [load_bundle(run).moved_data(flag_values.data_dir) for run in group.runs]
@@ -101,6 +115,46 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     print(summary_line({**record, "seeds": []}))  # the seeds are of members, between which nothing was measured
     print(f"ensemble: {output_dir}")
     return 0
+
+
+def _across_folds(paths: list[Path], output_dir: Path, data_dir: str | None) -> int:
+    """Writes one run of all that are named."""
+    from tfaudio.bundle import RESULT, SPLIT, clear, load_bundle, read_split, run_folders, write_config, write_model
+    from tfaudio.data.catalog import read_dataset
+    from tfaudio.data.labelled import split_of
+    from tfaudio.evaluation.ensemble import check_across_folds, joined, why_apart
+
+    runs = [run for path in paths for run in run_folders(path)]
+    check_across_folds(runs)
+    _check_apart(output_dir, runs)
+    members = [load_bundle(run).moved_data(data_dir) for run in runs]
+    reason = why_apart(members, own_scales=True)
+    if reason is not None:
+        raise TfaudioError(f"These runs cannot be one model: {reason}; name others.")
+    config, classifier = joined(members, own_scales=True)
+    nothing = {"test_fold": None, "test_group": None, "left_out_fold": None, "validation_fraction": 0.0}
+    config = config.override({f"data.{k}": v for k, v in {**nothing, "train_on_all": True}.items()})
+    spec = read_dataset(config.data)
+    split = split_of(config, spec)
+    known = read_split(runs[0])
+    make_writable_folder(output_dir)
+    clear(output_dir)
+    write_config(output_dir, config)
+    facts = {"dataset": spec.name, "fingerprint": known["fingerprint"], "rule": split.rule, **split.names(spec)}
+    write_json(output_dir / SPLIT, facts)
+    write_model(output_dir, members[0].labels, members[0].normalization, classifier)
+    print(f"one model of {len(members)} runs, whose recordings are known to it: nothing was measured")
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not a cross-validation, or without one
+            record = json.loads((path / RESULT).read_text("utf-8"))
+            print(f"{path}, each member on recordings new to it: {record['accuracy']:.1%}")
+    print(f"ensemble: {output_dir}")
+    return 0
+
+
+def _check_apart(output_dir: Path, runs: list[Path]) -> None:
+    if any(output_dir.resolve() in (run.resolve(), *run.resolve().parents) for run in runs):
+        raise UsageError(f"--output_dir={output_dir} holds runs that are averaged; name another folder.")
 
 
 def _write_run(run_dir: Path, members: list[Bundle], evaluation: Evaluation, title: str) -> None:

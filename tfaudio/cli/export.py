@@ -117,10 +117,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         write_json(output_dir / "report.json", {mean: accuracies, "folds": by_fold})
         for name, accuracy in accuracies.items():
             print(f"mean over {len(folds)} runs: {name:<14} {accuracy:.4f}")
-    if flag_values.json and config.multi_label:
+    if flag_values.json and (config.multi_label or not accuracies):
         from tfaudio.evaluation.protocol import versions
 
-        # No result of a protocol: the interval of a mean average precision takes scores, which the gate does not keep.
+        # No result of a protocol: nothing was tested, or the interval takes scores, which the gate does not keep.
         facts = {"dataset": spec.name, "model": config.model.name, "command": command_line(), "versions": versions()}
         write_json(flag_values.json, {**facts, f"{metric}_by_format": accuracies, "reports": by_fold})
     elif flag_values.json:
@@ -199,15 +199,16 @@ def _export(
         clips = clips[:1]
     found = read_calibration(run_dir) or {}
     before_writing()
+    tested = not config.data.train_on_all
     report = export_run(
         bundle,
         formats=formats,
         output_dir=output_dir,
         calibration=np.stack(clips),
         calibration_names=[data.spec.relative_path(data.recordings.clips[int(i)]) for i in calibration],
-        test_waveforms=test_windows(),
-        test_targets=np.repeat(targets[test], pipeline.num_windows(test), axis=0).tolist(),
-        test_texts=np.repeat(texts, pipeline.num_windows(test)).tolist(),
+        test_waveforms=test_windows() if tested else None,
+        test_targets=np.repeat(targets[test], pipeline.num_windows(test), axis=0).tolist() if tested else None,
+        test_texts=np.repeat(texts, pipeline.num_windows(test)).tolist() if tested else None,
         gate=gate,
         overwrite=flag_values.overwrite,
         clip_seconds=flag_values.clip_seconds,
@@ -237,7 +238,9 @@ def read_thresholds(given: list[str], labels: LabelMap) -> dict[str, float]:
 
 
 def _mean_accuracies(reports: list[ExportReport]) -> dict[str, float]:
-    """Mean accuracy over the folds, of Keras and of each format that was converted in all of them."""
+    """Mean accuracy over the folds, of Keras and of each format that all have; empty where nothing was tested."""
+    if any(report.keras_accuracy is None for report in reports):
+        return {}
     accuracies = {"keras": fmean(report.keras_accuracy or 0.0 for report in reports)}
     for name in (found.name for found in reports[0].formats):
         values = [f.accuracy for report in reports for f in report.formats if f.name == name and f.accuracy is not None]

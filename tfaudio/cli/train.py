@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from tfaudio.data.labelled import LabelledData
     from tfaudio.data.spec import DatasetSpec
     from tfaudio.evaluation.plan import Choice, PlannedRun
-    from tfaudio.evaluation.protocol import FoldResult
-    from tfaudio.evaluation.tagging import TagResult
 
 # What a result's main figure can be, by its key, and how it is called.
 _METRICS = {"accuracy": "accuracy", "mean_average_precision": "mean average precision"}
@@ -93,6 +91,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         # What is resumed is the run that the file is of.
         check_can_write(flag_values.json, overwrite=flag_values.overwrite or flag_values.resume)
 
+    if config.data.train_on_all and flag_values.json:
+        raise UsageError("data.train_on_all measures nothing, so --json has nothing to write; leave one of them out.")
     from tfaudio.bundle import RESULT, SHARED_CONFIG, clear, fold_folders, is_run_folder
     from tfaudio.data.catalog import read_dataset
     from tfaudio.evaluation.plan import Choice, check_known_runs, plan_candidates, plan_runs
@@ -144,6 +144,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             run = run.with_settings(candidates[choices[run.fold].chosen])
         results.append(_train(run, output_dir, data, flag_values))
         trained.append(run.config)
+    if config.data.train_on_all:
+        print("trained on all recordings: none was held out, so nothing was measured")
+        print(f"run folder: {output_dir}")
+        return 0
     protocol = "nested" if candidates and not config.training.shuffle_labels else protocol_of(runs[0].config, spec)
     seconds = time.monotonic() - started
     record = _record(
@@ -164,10 +168,12 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     return 0
 
 
-def _train(
-    run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: flags.FlagValues
-) -> FoldResult | TagResult:
-    """Trains one run, unless --resume finds that it is done, scores it and writes its report."""
+def _train(run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: flags.FlagValues) -> Any:
+    """Trains one run, unless --resume finds that it is done, scores it and writes its report; None: nothing to score.
+
+    Returns:
+      FoldResult, or TagResult of recordings of several classes.
+    """
     from tfaudio.bundle import PREDICTIONS, is_run_folder
     from tfaudio.evaluation.evaluate import evaluate
     from tfaudio.evaluation.report import inputs_table, metrics_table, write_report
@@ -182,6 +188,8 @@ def _train(
         resume=flag_values.resume and is_run_folder(run_dir),
         tensorboard=flag_values.tensorboard,
     )
+    if run.config.data.train_on_all:
+        return None
     evaluation = evaluate(bundle, data=data)
     title = ", ".join(filter(None, (data.spec.name, run.config.model.name, run.title)))
     write_report(run_dir, evaluation.metrics, title=title)

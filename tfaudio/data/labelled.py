@@ -74,6 +74,7 @@ def split_of(config: RunConfig, spec: DatasetSpec) -> Split:
             test_fold=config.data.test_fold,
             test_fraction=config.data.test_fraction,
             validation_fraction=config.data.validation_fraction,
+            train_on_all=config.data.train_on_all,
         )
         return replace(split, rule=split.rule + note)
     split = leave_group_out(spec, group, validation_fraction=config.data.validation_fraction)

@@ -59,9 +59,11 @@ def split_dataset(
     test_fold: int | None = None,
     test_fraction: float = 0.2,
     validation_fraction: float = 0.0,
+    train_on_all: bool = False,
 ) -> Split:
     """Splits a data set by the first rule that it allows.
 
+    0. `train_on_all`: nothing is tested on.
     1. `test_fold`: the official fold of that number is the test set.
     2. An official split column: its test clips are the test set, its validation clips (if it marks any)
        the validation set.
@@ -77,11 +79,16 @@ def split_dataset(
       test_fold: one of `spec.folds`, or None.
       test_fraction: share of the groups of each class, in (0, 1); rule 3 only.
       validation_fraction: share of the remaining groups of each class, in [0, 1); 0 holds none out.
+      train_on_all: what official columns call test is trained on too.
 
     Raises:
       TfaudioError: if the fold is unknown, or no clip is left to train, to validate or to test on.
     """
-    if test_fold is not None:
+    rest: list[Clip]
+    test: list[Clip]
+    if train_on_all:
+        rest, test, rule = list(spec.clips), [], "test: none"
+    elif test_fold is not None:
         _check_fold(spec, test_fold)
         rest = [clip for clip in spec.clips if clip.fold != test_fold]
         test = [clip for clip in spec.clips if clip.fold == test_fold]

@@ -76,11 +76,8 @@ def _check_belong_together(runs: Sequence[Path]) -> None:
     if len({run.resolve() for run in runs}) < len(runs):
         raise TfaudioError(f"{runs[0]} is given twice; name each run once.")
     first, config = read_split(runs[0]), read_config(runs[0])
-    if config.multi_label:
-        raise TfaudioError(f"{runs[0]} gives several classes, and the mean of such runs is not to be had.")
     for run in runs:
-        if read_config(run).training.shuffle_labels:
-            raise TfaudioError(f"{run} is a control that learnt shuffled labels; leave it out.")
+        _check_can_be_member(run, read_config(run))
         if read_config(run).training.initial_weights_saw_test:
             raise TfaudioError(f"{run} started from weights that were found on its test recordings; leave it out.")
         if read_config(run).data.dataset != config.data.dataset or read_split(run) != first:
@@ -119,8 +116,13 @@ def evaluate_ensemble(members: Sequence[Bundle], *, progress: bool = True) -> Ev
     return Evaluation(metrics, known.clips, known.targets, scores, known.skipped)
 
 
-def why_apart(members: Sequence[Bundle]) -> str | None:
-    """Says why runs cannot be one model; None if they can: those that are given the same features."""
+def why_apart(members: Sequence[Bundle], *, own_scales: bool = False) -> str | None:
+    """Says why runs cannot be one model; None if they can: those that are given the same features.
+
+    Args:
+      members: the runs.
+      own_scales: each may have standardised its features in its own way.
+    """
     first = members[0]
     if first.config.front_end.learnt:
         return "each has learnt a front end of its own"
@@ -131,26 +133,65 @@ def why_apart(members: Sequence[Bundle]) -> str | None:
             return f"{member.path} has another front end or clip than {first.path}"
         ours, theirs = member.normalization, first.normalization
         # In another size of batch the last digit of the sums may differ.
-        if not all(np.allclose(getattr(ours, k), getattr(theirs, k), rtol=1e-4, atol=1e-5) for k in ("mean", "stddev")):
+        alike = all(np.allclose(getattr(ours, k), getattr(theirs, k), rtol=1e-4, atol=1e-5) for k in ("mean", "stddev"))
+        if not own_scales and not alike:
             return f"{member.path} standardises features otherwise than {first.path}"
     return None
 
 
-def joined(members: Sequence[Bundle]) -> tuple[RunConfig, keras.Model]:
+def joined(members: Sequence[Bundle], *, own_scales: bool = False) -> tuple[RunConfig, keras.Model]:
     """Makes one classifier of runs that are given the same features.
 
     Args:
       members: for which `why_apart` finds nothing.
+      own_scales: as of `why_apart`; the classifier takes features that are standardised as by the first.
 
     Returns:
       Settings, those of the first run but for the model; classifier as `build_classifier` gives for them.
     """
-    models = [_without_weights(member.config.model) for member in members]
-    config = members[0].config.replace(model=ModelConfig(name="ensemble", options={"members": models}))
-    classifier = build_classifier(config, len(members[0].labels))
+    first = members[0]
+    options: dict[str, Any] = {"members": [_without_weights(member.config.model) for member in members]}
+    own_scales = own_scales and first.config.front_end.standardized
+    if own_scales:
+        options["own_scales"] = True
+    config = first.config.replace(model=ModelConfig(name="ensemble", options=options))
+    classifier = build_classifier(config, len(first.labels))
     for index, member in enumerate(members):
         classifier.get_layer(f"member_{index}").set_weights(body(member.classifier).get_weights())
+        if own_scales:
+            mean, stddev = (np.asarray(x, np.float64) for x in (first.normalization.mean, first.normalization.stddev))
+            own_mean, own_stddev = (
+                np.asarray(x, np.float64) for x in (member.normalization.mean, member.normalization.stddev)
+            )
+            scale = classifier.get_layer(f"scale_{index}")
+            scale.set_weights([(own_mean - mean) / stddev, (own_stddev / stddev) ** 2])
     return config, classifier
+
+
+def check_across_folds(runs: Sequence[Path]) -> None:
+    """Checks that runs may be one model for new recordings, whatever each was tested on.
+
+    Raises:
+      TfaudioError: if there are fewer than two, one is given twice, or one is of other data or of several classes, or
+        learnt shuffled labels.
+    """
+    if len(runs) < 2:
+        raise TfaudioError(f"{runs[0]} alone is no ensemble; name the folder of a cross-validation, or more runs.")
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise TfaudioError(f"{runs[0]} is given twice; name each run once.")
+    known = [(read_config(run).data.dataset, read_split(run)["fingerprint"]) for run in runs]
+    for run, data in zip(runs, known, strict=True):
+        config = read_config(run)
+        _check_can_be_member(run, config)
+        if data != known[0]:
+            raise TfaudioError(f"{run} was trained on other data than {runs[0]}; average runs of the same data set.")
+
+
+def _check_can_be_member(run: Path, config: RunConfig) -> None:
+    if config.multi_label:
+        raise TfaudioError(f"{run} gives several classes, and the mean of such runs is not to be had.")
+    if config.training.shuffle_labels:
+        raise TfaudioError(f"{run} is a control that learnt shuffled labels; leave it out.")
 
 
 def _without_weights(config: ModelConfig) -> dict[str, Any]:

@@ -111,6 +111,8 @@ def read_part(
       TfaudioError: if the data cannot be read, or have changed since training.
     """
     config = bundle.config
+    if part == "test":
+        bundle.check_can_be_tested()
 
     def clips_of(split: Split) -> tuple[Clip, ...]:
         clips: tuple[Clip, ...] = getattr(split, part)

@@ -24,6 +24,7 @@ def ensemble(
     num_classes: int,
     masked: bool = False,
     members: Sequence[Mapping[str, Any]] = _PAIR,
+    own_scales: bool = False,
     dropout: float | None = None,
 ) -> keras.Model:
     """Builds the mean of several classifiers: `tfaudio ensemble` joins trained runs to one so.
@@ -36,6 +37,8 @@ def ensemble(
       num_classes: size of the output.
       masked: also take a mask [batch, frames].
       members: name and options of each, as of `model`.
+      own_scales: each standardises the features anew, by the layers "scale_0", ...: what was trained on other
+        recordings had other means and deviations.
       dropout: in every member; None leaves each its own.
 
     Returns:
@@ -55,7 +58,7 @@ def ensemble(
             'model.options.members of \'ensemble\' must be a list such as [{"name": "cnn"}, {"name": "dense"}], not '
             f"{members!r}."
         )
-    inputs, _, _ = model_inputs(input_shape, masked=masked)
+    inputs, features, mask = model_inputs(input_shape, masked=masked)
     scores = []
     for index, settings in enumerate(members):
         config = ModelConfig.from_dict(settings)
@@ -63,7 +66,13 @@ def ensemble(
             config = config.replace(options={**config.options, "dropout": dropout})
         member = build_model(config, input_shape=input_shape, num_classes=num_classes, masked=masked)
         member = keras.Model(member.input, member.output, name=f"member_{index}")
-        scores.append(layers.Softmax(dtype="float32")(member(inputs)))
+        scaled = features
+        if own_scales:
+            scaled = layers.BatchNormalization(
+                center=False, scale=False, epsilon=_LEAST_SCORE, trainable=False, name=f"scale_{index}"
+            )(features)
+        given = scaled if mask is None else {"features": scaled, "mask": mask}
+        scores.append(layers.Softmax(dtype="float32")(member(given)))
     mean = layers.Average(dtype="float32")(scores) if len(scores) > 1 else scores[0]
     # A product with one: calibration divides the weights of the layer of this name.
     logits = layers.Dense(

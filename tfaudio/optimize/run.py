@@ -180,6 +180,7 @@ class _Material:
 
     @classmethod
     def of(cls, bundle: Bundle, config: OptimizeConfig, data: LabelledData | None) -> _Material:
+        bundle.check_can_be_tested()
         fingerprint = read_split(bundle.path)["fingerprint"]
         data = data or read_labelled_data(bundle.config, expect_fingerprint=fingerprint)
         split, training = split_of(bundle.config, data.spec), bundle.config.training
