@@ -89,11 +89,11 @@ class Bundle:
         return replace(self, config=self.config.override({"data.data_dir": data_dir}))
 
     def check_can_be_tested(self) -> None:
-        """Raises TfaudioError if the run was trained on all recordings of its data set."""
+        """Raises TfaudioError if the run held no recordings out to test on."""
         if self.config.data.train_on_all:
             raise TfaudioError(
-                f"{self.path} was trained on all recordings, so there are none to test it on; name the runs of a "
-                "cross-validation (`tfaudio train --folds=all`), which tell what to expect of it."
+                f"{self.path} was trained with data.train_on_all, so there are no recordings to test it on; name the "
+                "runs of a cross-validation (`tfaudio train --folds=all`), which tell what to expect of it."
             )
 
     def unmasked_classifier(self) -> keras.Model:

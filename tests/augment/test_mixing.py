@@ -200,9 +200,12 @@ def test_between_class_mixing_of_a_share_leaves_the_others_alone():
     assert np.abs(mixed[~alone] - noise[~alone]).max(axis=1).min() > 0
 
 
-def test_silence_is_not_turned_up_to_the_level_of_sound():
+def test_beside_silence_a_sound_is_as_loud_as_its_share():
     waveforms = np.zeros([4, 100], np.float32)
     waveforms[::2] = RNG.uniform(-1, 1, (2, 100))
-    mixed, _ = between_class(waveforms, np.eye(4, dtype=np.float32))
-    assert np.isfinite(mixed).all()
-    assert np.abs(mixed).max() <= 1.0
+    mixed, shares = between_class(waveforms, np.eye(4, dtype=np.float32))
+    own = shares.diagonal()
+    heard = np.where(np.arange(4) % 2 == 0, own, 1 - own)  # the share of whichever of the two is no silence
+    norm = np.sqrt(own**2 + (1 - own) ** 2)
+    expected = (heard / norm)[:, None] * waveforms[[0, 0, 2, 2]]
+    np.testing.assert_allclose(mixed, expected, atol=1e-6)

@@ -82,8 +82,10 @@ def test_all_are_trained_on_where_nothing_is_to_be_tested() -> None:
     rows = [("ab"[i % 2], f"g{i}") for i in range(8)]
     spec = dataset(*rows, split=["train"] * 4 + ["validation"] * 2 + ["test"] * 2)
     split = split_dataset(spec, train_on_all=True)
+    assert (paths(split.train), split.validation, split.test) == (paths(spec.clips), (), ())
+    assert split.rule == "test: none; no validation"
+    split = split_dataset(spec, train_on_all=True, validation_fraction=0.34)
     assert (len(split.train), len(split.validation), split.test) == (6, 2, ())
-    assert split.rule == "test: none; validation: official split"
     split = split_dataset(dataset(*rows, fold=[1, 2] * 4), train_on_all=True)
     assert (paths(split.train), split.validation, split.test) == (paths(spec.clips), (), ())
 

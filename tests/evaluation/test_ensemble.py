@@ -217,7 +217,7 @@ def test_runs_of_all_folds_are_one_model_for_new_recordings(runs, name, tmp_path
     split = bundle.read_split(out)
     assert (len(split["train"]), split["test"]) == (100, [])
     assert main(["evaluate", f"--run_dir={out}"]) == 1
-    assert "trained on all recordings" in capsys.readouterr().err
+    assert "was trained with data.train_on_all" in capsys.readouterr().err
 
 
 def test_padding_changes_nothing_where_members_have_their_own_scales():

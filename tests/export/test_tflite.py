@@ -139,9 +139,9 @@ def test_a_computed_bias_can_be_quantised(tmp_path: Path) -> None:
     repaired = flatbuffer.constant_biases(content)
     np.testing.assert_allclose(outputs(repaired), expected, atol=1e-5)
     assert flatbuffer.constant_biases(repaired) == repaired
-    quantized, notes = quantize.int8(content, (row[None] for row in data))
-    assert notes == ()
-    np.testing.assert_allclose(outputs(quantized), expected, atol=0.15)
+    quantized = quantize.int8(content, (row[None] for row in data))
+    assert quantized.notes == ()
+    np.testing.assert_allclose(outputs(quantized.content), expected, atol=0.15)
 
 
 def test_recurrent_layers_are_refused_before_they_kill_the_process() -> None:

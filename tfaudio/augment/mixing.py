@@ -21,7 +21,7 @@ from tfaudio.augment.seeds import Change, fold_in, split_seed
 from tfaudio.config import AugmentConfig
 from tfaudio.config.augment import BetweenClassConfig, CutMixConfig, SameClassConfig
 
-_QUIETEST = 1e-5  # root mean square; what is below it is not turned up to the level of sound
+_QUIETEST = 1e-5  # root mean square; what is below it counts as silence
 
 
 class Examples(NamedTuple):
@@ -84,9 +84,11 @@ def between_class_mix(
     part_seed, choice_seed = split_seed(seed, 2)
     part = _main_part(tf.shape(waveforms)[0], config.alpha, part_seed)
     part = tf.where(_chosen(part, config.probability, choice_seed), part, 1.0)
-    level = tf.maximum(tf.sqrt(tf.reduce_mean(waveforms**2, axis=1)), _QUIETEST)
-    own = part / level
-    own /= own + (1.0 - part) / tf.roll(level, 1, axis=0)
+    level = tf.sqrt(tf.reduce_mean(waveforms**2, axis=1))
+    neighbours = tf.roll(level, 1, axis=0)
+    # Beside silence nothing is turned down: else little would be left of what is heard.
+    ratio = tf.where(tf.minimum(level, neighbours) > _QUIETEST, level / tf.maximum(neighbours, _QUIETEST), 1.0)
+    own = part / (part + (1.0 - part) * ratio)
     norm = tf.sqrt(own**2 + (1.0 - own) ** 2)
     mixed = (own / norm)[:, None] * waveforms + ((1.0 - own) / norm)[:, None] * tf.roll(waveforms, 1, axis=0)
     narrow = part[:, None]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
 import time
 from dataclasses import replace
@@ -119,9 +117,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
 def _across_folds(paths: list[Path], output_dir: Path, data_dir: str | None) -> int:
     """Writes one run of all that are named."""
-    from tfaudio.bundle import RESULT, SPLIT, clear, load_bundle, read_split, run_folders, write_config, write_model
+    from tfaudio.bundle import SPLIT, clear, load_bundle, read_split, run_folders, write_config, write_model
     from tfaudio.data.catalog import read_dataset
-    from tfaudio.data.labelled import split_of
+    from tfaudio.data.labelled import fingerprint_of, split_of
     from tfaudio.evaluation.ensemble import check_across_folds, joined, why_apart
 
     runs = [run for path in paths for run in run_folders(path)]
@@ -135,19 +133,18 @@ def _across_folds(paths: list[Path], output_dir: Path, data_dir: str | None) -> 
     nothing = {"test_fold": None, "test_group": None, "left_out_fold": None, "validation_fraction": 0.0}
     config = config.override({f"data.{k}": v for k, v in {**nothing, "train_on_all": True}.items()})
     spec = read_dataset(config.data)
-    split = split_of(config, spec)
-    known = read_split(runs[0])
+    split, fingerprint = split_of(config, spec), fingerprint_of(config, spec)
+    if fingerprint != read_split(runs[0])["fingerprint"]:
+        raise TfaudioError(
+            f"Data set '{spec.name}' has changed since {runs[0]} was trained; restore it or train again."
+        )
     make_writable_folder(output_dir)
     clear(output_dir)
     write_config(output_dir, config)
-    facts = {"dataset": spec.name, "fingerprint": known["fingerprint"], "rule": split.rule, **split.names(spec)}
+    facts = {"dataset": spec.name, "fingerprint": fingerprint, "rule": split.rule, **split.names(spec)}
     write_json(output_dir / SPLIT, facts)
     write_model(output_dir, members[0].labels, members[0].normalization, classifier)
     print(f"one model of {len(members)} runs, whose recordings are known to it: nothing was measured")
-    for path in paths:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not a cross-validation, or without one
-            record = json.loads((path / RESULT).read_text("utf-8"))
-            print(f"{path}, each member on recordings new to it: {record['accuracy']:.1%}")
     print(f"ensemble: {output_dir}")
     return 0
 

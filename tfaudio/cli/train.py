@@ -15,10 +15,13 @@ from tfaudio.errors import TfaudioError
 from tfaudio.files import check_can_write, make_writable_folder, refuse_existing, write_json
 
 if TYPE_CHECKING:
+    from tfaudio.bundle import Bundle
     from tfaudio.config import RunConfig
     from tfaudio.data.labelled import LabelledData
     from tfaudio.data.spec import DatasetSpec
     from tfaudio.evaluation.plan import Choice, PlannedRun
+    from tfaudio.evaluation.protocol import FoldResult
+    from tfaudio.evaluation.tagging import TagResult
 
 # What a result's main figure can be, by its key, and how it is called.
 _METRICS = {"accuracy": "accuracy", "mean_average_precision": "mean average precision"}
@@ -136,16 +139,21 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     for run in runs:
         if candidates:
             if run.fold not in choices:
-                scored = [_train(candidate, output_dir, data, flag_values) for candidate in tried[run.fold]]
+                scored = [
+                    _score(candidate, _train(candidate, output_dir, data, flag_values), data)
+                    for candidate in tried[run.fold]
+                ]
                 values = tuple(result.value for result in scored)
                 metric = "mean_average_precisions" if config.multi_label else "accuracies"
                 choices[run.fold] = Choice(run.fold, scored[0].fold, values, metric)
                 print(_choice_line(choices[run.fold], flag_values.candidate), flush=True)
             run = run.with_settings(candidates[choices[run.fold].chosen])
-        results.append(_train(run, output_dir, data, flag_values))
+        bundle = _train(run, output_dir, data, flag_values)
         trained.append(run.config)
+        if not config.data.train_on_all:
+            results.append(_score(run, bundle, data))
     if config.data.train_on_all:
-        print("trained on all recordings: none was held out, so nothing was measured")
+        print("no recording was held out to test on, so nothing was measured")
         print(f"run folder: {output_dir}")
         return 0
     protocol = "nested" if candidates and not config.training.shuffle_labels else protocol_of(runs[0].config, spec)
@@ -168,19 +176,13 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     return 0
 
 
-def _train(run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: flags.FlagValues) -> Any:
-    """Trains one run, unless --resume finds that it is done, scores it and writes its report; None: nothing to score.
-
-    Returns:
-      FoldResult, or TagResult of recordings of several classes.
-    """
-    from tfaudio.bundle import PREDICTIONS, is_run_folder
-    from tfaudio.evaluation.evaluate import evaluate
-    from tfaudio.evaluation.report import inputs_table, metrics_table, write_report
+def _train(run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: flags.FlagValues) -> Bundle:
+    """Trains one run, unless --resume finds that it is done."""
+    from tfaudio.bundle import is_run_folder
     from tfaudio.training.trainer import train
 
     run_dir = output_dir / run.folder
-    bundle = train(
+    return train(
         run.config,
         run_dir,
         data=data,
@@ -188,12 +190,18 @@ def _train(run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: f
         resume=flag_values.resume and is_run_folder(run_dir),
         tensorboard=flag_values.tensorboard,
     )
-    if run.config.data.train_on_all:
-        return None
+
+
+def _score(run: PlannedRun, bundle: Bundle, data: LabelledData) -> FoldResult | TagResult:
+    """Scores a trained run and writes its report."""
+    from tfaudio.bundle import PREDICTIONS
+    from tfaudio.evaluation.evaluate import evaluate
+    from tfaudio.evaluation.report import inputs_table, metrics_table, write_report
+
     evaluation = evaluate(bundle, data=data)
     title = ", ".join(filter(None, (data.spec.name, run.config.model.name, run.title)))
-    write_report(run_dir, evaluation.metrics, title=title)
-    evaluation.write_predictions(run_dir / PREDICTIONS, bundle)
+    write_report(bundle.path, evaluation.metrics, title=title)
+    evaluation.write_predictions(bundle.path / PREDICTIONS, bundle)
     print(metrics_table(evaluation.metrics, title=title), flush=True)
     if evaluation.by_inputs:
         print(inputs_table(evaluation.by_inputs), flush=True)

@@ -30,8 +30,8 @@ class DataConfig(Config):
         checkpoint, by a hash of the group; 0 trains on all and keeps the last epoch.
       test_fold: the official fold to test on; None uses the data set's split column, or else test_fraction.
       test_group: the group (a speaker, a source) to test on, with all others to train on; takes the place of test_fold.
-      train_on_all: train on every recording, those of official test splits too, and test on none: for a model whose
-        figure a cross-validation has told.
+      train_on_all: test on no recording, and train on all but those that validation_fraction holds out, whatever
+        official columns say: for a model whose figure a cross-validation has told.
       left_out_fold: official fold that takes no part at all, for choices that must not know it.
       test_fraction: share of the groups held out for testing where the data set has no official split.
       strict: stop at the first recording that cannot be used, instead of skipping and listing it.
@@ -70,7 +70,7 @@ class DataConfig(Config):
             f"data.left_out_fold and data.test_fold are both {self.test_fold}; what takes no part is not tested.",
         )
         check(
-            not self.train_on_all or (self.test_fold is None and self.test_group is None),
+            not self.train_on_all or {self.test_fold, self.test_group, self.left_out_fold} == {None},
             "data.train_on_all tests on nothing; leave out folds and groups to test on, or the setting.",
         )
         check(0 < self.test_fraction < 1, f"data.test_fraction must be in (0, 1), not {self.test_fraction}.")

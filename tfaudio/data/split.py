@@ -79,7 +79,7 @@ def split_dataset(
       test_fold: one of `spec.folds`, or None.
       test_fraction: share of the groups of each class, in (0, 1); rule 3 only.
       validation_fraction: share of the remaining groups of each class, in [0, 1); 0 holds none out.
-      train_on_all: what official columns call test is trained on too.
+      train_on_all: what official columns call test or validation is trained on too.
 
     Raises:
       TfaudioError: if the fold is unknown, or no clip is left to train, to validate or to test on.
@@ -113,7 +113,8 @@ def split_dataset(
     if not rest:
         raise TfaudioError(f"All recordings of data set '{spec.name}' are test data; mark some for training.")
 
-    official = [clip for clip in rest if clip.split == "validation"] if test_fold is None else []
+    by_column = test_fold is None and not train_on_all
+    official = [clip for clip in rest if clip.split == "validation"] if by_column else []
     if official:
         train, validation = [clip for clip in rest if clip.split != "validation"], official
         rule += "; validation: official split"

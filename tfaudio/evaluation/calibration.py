@@ -316,8 +316,9 @@ def calibrate_run(
       progress: show bars.
 
     Raises:
-      TfaudioError: if the run held no validation recordings out, or its data cannot be read or have changed.
+      TfaudioError: if the run held no validation or no test recordings out, or its data cannot be read or have changed.
     """
+    bundle.check_can_be_tested()  # a calibration is told with what it does to test recordings
     if not read_split(bundle.path)["validation"]:
         raise TfaudioError(
             f"{bundle.path} held no validation recordings out, and fitted to test recordings the scores would flatter "

@@ -30,7 +30,7 @@ from tfaudio.export.report import (
 )
 from tfaudio.export.streaming import StreamingConverter
 from tfaudio.export.streaming_model import STATE, StreamingModel
-from tfaudio.export.tflite import INPUT, TfliteConverter, TfliteModel
+from tfaudio.export.tflite import INPUT, Conversion, TfliteConverter, TfliteModel
 from tfaudio.memory import memory_of
 from tfaudio.model_settings import Calibration, ModelMetadata
 
@@ -151,7 +151,11 @@ class Maker:
         if not isinstance(content, bytes):
             return []
         if candidate.name in WAVEFORM_FILES[1:]:
-            return layer_errors(self._converter.convert("float32").content, content, clips[:, np.newaxis, np.newaxis])
+            converter = self._converter
+            if candidate.name == "int8" and "int8" not in self._classifiers:
+                alike = self._int8_of_streams(int8=False)
+                converter = converter if alike is None else self._tflite_converter_of({"float32": alike.content})
+            return layer_errors(converter.convert("float32").content, content, clips[:, np.newaxis, np.newaxis])
         if candidate.name == STREAMING_INT8:
             reference = self._streams.convert(int8=False).content
             return layer_errors(reference, content, self._calls(reference, clips))
@@ -173,14 +177,22 @@ class Maker:
     @property
     def _converter(self) -> TfliteConverter:
         if self._tflite_converter is None:
-            try:  # so that clips and streams have the same integers
-                to_int8 = self._streams.clip_classifier
-            except TfaudioError:  # not a model of streams
-                to_int8 = None
-            self._tflite_converter = TfliteConverter(
-                self._bundle, self._about.num_samples, self._calibration, self._folder, self._classifiers, to_int8
-            )
+            self._tflite_converter = self._tflite_converter_of(self._classifiers)
         return self._tflite_converter
+
+    def _tflite_converter_of(self, classifiers: Mapping[str, bytes]) -> TfliteConverter:
+        about = self._about
+        return TfliteConverter(
+            self._bundle, about.num_samples, self._calibration, self._folder, classifiers, self._int8_of_streams
+        )
+
+    def _int8_of_streams(self, *, int8: bool = True) -> Conversion | None:
+        """The classifier of clips with the integers that a step model has; None of a model that takes no streams."""
+        try:
+            streams = self._streams
+        except TfaudioError:
+            return None
+        return streams.clip_classifier(int8=int8)
 
     @property
     def _streams(self) -> StreamingConverter:

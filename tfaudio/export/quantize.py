@@ -35,7 +35,7 @@ _NOT_IN_16_BITS = ("EXP", "GELU", "HARD_SWISH", "LOG", "NEG", "RSQRT", "SQRT", "
 # What most time goes into. In a deep network of small steps, eight bits between every two of them add up: with only
 # these in integers, the error of BC-ResNet falls by 9 dB, and it is smaller and quicker too.
 _PRODUCTS = {"CONV_2D", "FULLY_CONNECTED"}
-# Of the logits' power over the error's, on training clips; below, decisions begin to turn over.
+# Of the outputs' power over the error's, on training clips; below, decisions begin to turn over.
 _ENOUGH_DB = 20.0
 _CLIPS_COMPARED = 16
 
@@ -69,7 +69,13 @@ class Int8(NamedTuple):
     kept_float: tuple[str, ...]
 
 
-def int8(float_model: bytes, calibration: Iterable[Example], *, keep_float: Iterable[str] | None = None) -> Int8:
+def int8(
+    float_model: bytes,
+    calibration: Iterable[Example],
+    *,
+    keep_float: Iterable[str] | None = None,
+    judged_by: Sequence[str] = (),
+) -> Int8:
     """Quantises a float TFLite classifier; its input and output stay float32.
 
     Starts from the converted float file, not from Keras, since that can be repaired first (`constant_biases`).
@@ -79,7 +85,8 @@ def int8(float_model: bytes, calibration: Iterable[Example], *, keep_float: Iter
       calibration: features float32 [1, frames, bins] of training clips; of a model with several inputs, a list with
         one array each.
       keep_float: operators to leave in float; by default those of a transformer, or of statistics over time, where
-        the model has such, and all but convolutions and products where the logits would suffer otherwise.
+        the model has such, and all but convolutions and products where the outputs would suffer otherwise.
+      judged_by: names of the outputs that must not suffer; by default all.
 
     Raises:
       TfaudioError: if the quantiser refuses the model.
@@ -95,21 +102,22 @@ def int8(float_model: bytes, calibration: Iterable[Example], *, keep_float: Iter
     if keep_float is not None:
         return _quantized(calibrated, set(keep_float) & found)
     first = _quantized(calibrated, set(_float_by_default(found)) & found)
-    snr = _snr_db(float_model, first.content, examples)
+    snr = _snr_db(float_model, first.content, examples, judged_by)
     if snr >= _ENOUGH_DB:
         return first
     second = _quantized(calibrated, found - _PRODUCTS)
-    return second if _snr_db(float_model, second.content, examples) > snr else first
+    return second if _snr_db(float_model, second.content, examples, judged_by) > snr else first
 
 
 def int8_like(float_model: bytes, other: Int8) -> bytes:
     """Quantises a file of the same operators and weights as another to the same integers, its shapes apart.
 
     Raises:
-      ValueError: if their operators are not the same.
-      TfaudioError: if the quantiser refuses the model.
+      TfaudioError: if their operators are not the same, or the quantiser refuses the model.
     """
-    return _quantized(with_ranges_of(constant_biases(float_model), other.calibrated), set(other.kept_float)).content
+    with _refusal_told("int8"):
+        ranged = with_ranges_of(constant_biases(float_model), other.calibrated)
+    return _quantized(ranged, set(other.kept_float)).content
 
 
 def _quantized(calibrated: bytes, keep_float: set[str]) -> Int8:
@@ -183,30 +191,34 @@ def int8_throughout(float_model: bytes, calibration: Iterable[Example]) -> bytes
     return quantized
 
 
-def _snr_db(float_model: bytes, quantized: bytes, examples: Sequence[Example]) -> float:
+def _snr_db(float_model: bytes, quantized: bytes, examples: Sequence[Example], names: Sequence[str]) -> float:
     """Power of the float file's outputs over that of the quantised one's error, in dB; -inf where it does not run."""
     some = examples[:: max(1, len(examples) // _CLIPS_COMPARED)]
     try:
-        expected, found = _outputs(float_model, some), _outputs(quantized, some)
+        expected, found = _outputs(float_model, some, names), _outputs(quantized, some, names)
     except (RuntimeError, ValueError):
         return -np.inf
     noise = float(np.sum(np.square(found - expected)))
     return float(10.0 * np.log10(np.sum(np.square(expected)) / noise)) if noise else np.inf
 
 
-def _outputs(content: bytes, examples: Sequence[Example]) -> npt.NDArray[np.float64]:
-    """All outputs of all examples, in one row each."""
+def _outputs(content: bytes, examples: Sequence[Example], names: Sequence[str]) -> npt.NDArray[np.float64]:
+    """The outputs of those names, or all, in one row for each example."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter: Any = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
+    outputs = interpreter.get_output_details()
+    if names:
+        by_name = interpreter.get_signature_runner().get_output_details()
+        outputs = [by_name[name] for name in names]
     rows = []
     for example in examples:
         inputs = example if isinstance(example, list) else [example]
         for details, values in zip(interpreter.get_input_details(), inputs, strict=True):
             interpreter.set_tensor(details["index"], values)
         interpreter.invoke()
-        found = [interpreter.get_tensor(details["index"]).ravel() for details in interpreter.get_output_details()]
+        found = [interpreter.get_tensor(details["index"]).ravel() for details in outputs]
         rows.append(np.concatenate(found).astype(np.float64))
     return np.stack(rows)
 

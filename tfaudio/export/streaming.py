@@ -136,8 +136,8 @@ class StreamingConverter:
         check_runs(content, self.settings, num_classes=len(self._bundle.labels), activation=activation)
         return Conversion(content, notes)
 
-    def clip_classifier(self) -> Conversion:
-        """Converts the layers to int8 for whole clips, with the integers that the step model has.
+    def clip_classifier(self, *, int8: bool = True) -> Conversion:
+        """Converts the layers for whole clips, in int8 with the integers that the step model has.
 
         Returns:
           features float32 [1, frames, bins] to logits float32 [1, classes].
@@ -145,9 +145,13 @@ class StreamingConverter:
         Raises:
           TfaudioError: if this model cannot be converted; the message says why.
         """
-        clips = self._quantized_clips()
-        parts = [self._part("clip_start"), clips.content, self._part("clip_end")]
-        return Conversion(join_by_name(parts, inputs=(FEATURES_TENSOR,), outputs=("logits",)), clips.notes)
+        body = self._part("clip_body")
+        notes: tuple[str, ...] = ()
+        if int8:
+            clips = self._quantized_clips()
+            body, notes = clips.content, clips.notes
+        parts = [self._part("clip_start"), body, self._part("clip_end")]
+        return Conversion(join_by_name(parts, inputs=(FEATURES_TENSOR,), outputs=("logits",)), notes)
 
     def _quantized_clips(self) -> quantize.Int8:
         """The layers up to the pooling, of all frames of a clip."""
@@ -157,7 +161,9 @@ class StreamingConverter:
                 raise TfaudioError("int8 needs training clips to find the ranges of values; pass some.")
             body = self._part("clip_body")
             with native_messages_hidden():
-                self._int8_of_clips = quantize.int8(body, self._calibration_inputs(body))
+                self._int8_of_clips = quantize.int8(
+                    body, self._calibration_inputs(body), judged_by=list(self._pools.values())
+                )
         return self._int8_of_clips
 
     def _part(self, name: str) -> bytes:

@@ -106,6 +106,9 @@ def _convolution(step: Step, operation: Any, arguments: tuple[Any, ...], options
     """Takes as many frames more than the hop as padding put there, and no other."""
     if operation.padding != "valid" and operation.kernel_size[0] > 1:
         raise step.refusal(operation, "looks at later frames")
+    span = (operation.kernel_size[0] - 1) * operation.dilation_rate[0] + 1
+    if arguments[0].shape[_FRAMES] < span:
+        raise step.refusal(operation, "takes more frames than were put ahead of it")
     output = operation(*arguments, **options)
     if operation.strides[0] != 1 or output.shape[_FRAMES] != step.hop_frames:
         raise step.refusal(operation, "skips frames")

@@ -48,7 +48,7 @@ class TfliteConverter:
       calibration: float32 [clips, num_samples], training audio that tells the ranges for int8.
       folder: for what conversion leaves lying about; the caller removes it.
       classifiers: TFLite files from features to logits to take for a variant, in place of the run's classifier.
-      to_int8: makes the one of int8, where that is not made of the run's classifier as the others are.
+      to_int8: makes the one of int8; where it gives None, that is made as the others are.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class TfliteConverter:
         calibration: npt.NDArray[np.float32],
         folder: Path,
         classifiers: Mapping[str, bytes] | None = None,
-        to_int8: Callable[[], Conversion] | None = None,
+        to_int8: Callable[[], Conversion | None] = lambda: None,
     ) -> None:
         self._bundle, self._num_samples, self._calibration, self._folder = bundle, num_samples, calibration, folder
         self._num_classes, self._classifiers, self._to_int8 = len(bundle.labels), classifiers or {}, to_int8
@@ -106,8 +106,8 @@ class TfliteConverter:
             return Conversion(self._classifiers[variant])
         if variant not in INTEGER_VARIANTS:
             return Conversion(self._part(variant))
-        if variant == "int8" and self._to_int8 is not None:
-            return self._to_int8()
+        if variant == "int8" and (special := self._to_int8()) is not None:
+            return special
         float_model, calibration = self._part("float32"), self._calibration_features(variant)
         with native_messages_hidden():
             if variant == "int16x8":

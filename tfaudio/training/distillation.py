@@ -68,6 +68,11 @@ def _check_hears_the_same(folder: Path, config: RunConfig) -> None:
         raise TfaudioError(
             f"training.teacher (--teacher): {folder} has no {WEIGHTS}, so its training did not finish; finish it first."
         )
+    if teacher.model.options.get("own_scales"):
+        raise TfaudioError(
+            f"training.teacher (--teacher): {folder} joins runs of several folds, each of which standardises features "
+            "in its own way; name runs that were trained on all recordings, or those of one fold."
+        )
     ours, theirs = config.to_dict(), teacher.to_dict()
     differing = [f"{s}.{k}" for s in ("front_end", "clip", "text") for k in ours[s] if ours[s][k] != theirs[s][k]]
     if differing:
