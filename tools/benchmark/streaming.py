@@ -36,6 +36,7 @@ from spoken_track import BACKGROUND, RATE, Event, make_track, read_backgrounds, 
 
 from tfaudio.cli.main import main as tfaudio
 from tfaudio.data.manifest import csv_rows
+from tfaudio.runtime.classifier import Classifier
 from tfaudio.runtime.detection import Detection, Detector, DetectorConfig
 from tfaudio.runtime.scorers import StepModel, open_scorer
 from tfaudio.runtime.stream import Stream
@@ -91,6 +92,30 @@ def train_and_export(options: argparse.Namespace) -> None:
             code = tfaudio(command)
         if code:
             sys.exit(code)
+
+
+def steps_against_clips(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Scores the test clips whole and hop by hop: how far the scores differ, and how many labels agree."""
+    folder, export = options.work_dir / "examples", options.work_dir / "export"
+    rows = [row for _, row in csv_rows(folder / "manifest.csv", required=("path", "split"))]
+    waveforms = [soundfile.read(folder / row["path"], dtype="float32")[0] for row in rows if row["split"] == "test"]
+    found = {}
+    for clips, steps in (("float32", "streaming"), ("int8", "streaming_int8")):
+        of_clips = Classifier(export / f"model_{clips}.tflite", num_threads=1)
+        of_steps = StepModel(export / f"model_{steps}.tflite", num_threads=1)
+
+        def last_scores(waveform: Array, steps: StepModel = of_steps) -> Array:
+            steps.reset()
+            filled = np.pad(waveform, [0, steps.delay_samples])  # until the last frame of the clip is complete
+            return [steps.step(hop) for hop in filled.reshape(-1, steps.hop_samples)][-1]
+
+        whole = np.stack([of_clips.scores(waveform) for waveform in waveforms])
+        hop_by_hop = np.stack([last_scores(waveform) for waveform in waveforms])
+        found[steps] = {
+            "max_score_difference": float(np.abs(whole - hop_by_hop).max()),
+            "same_label": float(np.mean(whole.argmax(axis=1) == hop_by_hop.argmax(axis=1))),
+        }
+    return found
 
 
 def stream_scores(model: Path, track: Array) -> tuple[list[float], Array, list[float]]:
@@ -212,6 +237,7 @@ def main() -> int:
         "keras_accuracy": report["keras"]["accuracy"],
         "clips": report["gate"]["clips"],
         "formats": formats,
+        "steps_against_clips": steps_against_clips(options),
     }
     for name in ("streaming", "streaming_int8"):
         result[name] = measure(options.work_dir / "export" / f"model_{name}.tflite", options)
