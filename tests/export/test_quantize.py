@@ -118,13 +118,13 @@ def test_a_deep_network_keeps_float_what_lies_between_its_products(run: Run) -> 
     if run.name == "bc_resnet":
         float_model = run.converter.classifier("float32")
         features = [row[None] for row in run.features]
-        everywhere, _ = int8(float_model, features, keep_float=())
-        chosen, notes = int8(float_model, features)
+        everywhere = int8(float_model, features, keep_float=())
+        chosen = int8(float_model, features)
 
         def error(content: bytes) -> float:
             return float(np.mean((logits_of(content, run.features) - run.logits) ** 2))
 
-        assert error(chosen) <= error(everywhere)
-        if notes:
-            assert "DEPTHWISE_CONV_2D" in notes[0]
-            assert "FULLY_CONNECTED" not in notes[0]
+        assert error(chosen.content) <= error(everywhere.content)
+        if chosen.notes:
+            assert "DEPTHWISE_CONV_2D" in chosen.notes[0]
+            assert "FULLY_CONNECTED" not in chosen.notes[0]

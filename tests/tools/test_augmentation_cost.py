@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfaudio.augment.mixing import Examples, mix_examples
+from tfaudio.augment.mixing import Examples, between_class_mix, mix_examples
 from tfaudio.augment.spectrogram import change_features, spec_augment
 from tfaudio.augment.waveform import WaveformAugmentation
 from tfaudio.config import RunConfig
@@ -44,6 +44,10 @@ def changed(config: RunConfig) -> bool:
         return True
     features = tf.constant(rng.normal(size=(8, 30, 20)).astype(np.float32))
     examples = Examples(features, tf.one_hot(np.arange(8) % 4, 4), None, None)
+    waveforms = tf.constant(rng.normal(size=(8, 100)).astype(np.float32))
+    mixed, _ = between_class_mix(waveforms, examples.targets, augment.between_class, seed)
+    if not np.array_equal(mixed, waveforms):
+        return True
     results = (
         change_features(features, None, augment, seed),
         spec_augment(features, augment, seed),
