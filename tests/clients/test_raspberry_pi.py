@@ -258,7 +258,8 @@ def test_what_a_webhook_has_not_taken_is_told(folder: Path, monkeypatch: pytest.
         for _ in range(4):
             sender.send({"event": "detection"})
         sender.close()
-    assert "has not taken all events" in warnings[-1]
+    # Not always the last: the request that is on its way may still fail, now that nobody listens.
+    assert any("has not taken all events" in warning for warning in warnings)
 
 
 def run(repository: Path, folder: Path, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
