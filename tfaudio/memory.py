@@ -12,6 +12,7 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,44 +32,80 @@ def memory_of(model: str | os.PathLike[str], *, num_threads: int = 1) -> int | N
     Raises:
       TfaudioError: if the file does not run.
     """
-    if not _STATUS.is_file():
+    if not can_measure():
         return None
+    return int(run_alone("tfaudio.memory", str(model), str(num_threads), what=f"The memory of {model}").split()[-1])
+
+
+def can_measure() -> bool:
+    """Whether the system tells how much memory a process takes."""
+    return _STATUS.is_file()
+
+
+def run_alone(module: str, *arguments: str, what: str, environment: Mapping[str, str] | None = None) -> str:
+    """Returns what a module prints that is run as a program, in a process of its own.
+
+    Args:
+      module: of this package.
+      arguments: of the program.
+      what: is measured, for the message.
+      environment: variables beside this process's own.
+
+    Raises:
+      TfaudioError: if the program fails, or takes too long.
+    """
     package = str(Path(__file__).resolve().parents[1])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "tfaudio.memory", str(model), str(num_threads)]
+    variables = {**os.environ, **(environment or {})}
+    variables["PYTHONPATH"] = os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
+            [sys.executable, "-m", module, *arguments],
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
         raise TfaudioError(
-            f"The memory of {model} cannot be measured: it did not run once in {_TIMEOUT_SECONDS} s; free the "
-            "processor, or take a smaller model."
+            f"{what} cannot be measured: it did not run once in {_TIMEOUT_SECONDS} s; free the processor, or take a "
+            "smaller model."
         ) from error
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise TfaudioError(f"The memory of {model} cannot be measured: {reason}")
-    return int(done.stdout.split()[-1])
+        raise TfaudioError(f"{what} cannot be measured: {reason}")
+    return done.stdout
 
 
-def _measure(path: Path, num_threads: int) -> int:
-    module = interpreter_module()
+def growth(run: Callable[[], object]) -> int:
+    """Returns by how many bytes a call raises this process's peak of memory, without the pages of shared libraries."""
     gc.collect()
-    with suppress(OSError, AttributeError):  # else what the imports left free would hide what the model takes
+    with suppress(OSError, AttributeError):  # else what the imports left free would hide what the call takes
         ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):  # a container may forbid it; the peak is then that of the imports, if that was higher
         _CLEAR_REFS.write_text(_RESET_PEAK)
     before = _status()
-    content = path.read_bytes()
-    interpreter = module.Interpreter(model_content=content, num_threads=num_threads)
-    interpreter.allocate_tensors()
-    for details in interpreter.get_input_details():
-        interpreter.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
-    for _ in range(3):
-        interpreter.invoke()
+    kept = run()
     after = _status()
+    del kept  # what the call holds counts
     libraries = after["RssFile"] - before["RssFile"]
     return max(after["VmHWM"] - before["VmRSS"] - libraries, after["RssAnon"] - before["RssAnon"])
+
+
+def _measure(path: Path, num_threads: int) -> int:
+    module = interpreter_module()
+
+    def run() -> object:
+        content = path.read_bytes()
+        interpreter = module.Interpreter(model_content=content, num_threads=num_threads)
+        interpreter.allocate_tensors()
+        for details in interpreter.get_input_details():
+            interpreter.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
+        for _ in range(3):
+            interpreter.invoke()
+        return content, interpreter
+
+    return growth(run)
 
 
 def _status() -> dict[str, int]:

@@ -255,6 +255,7 @@ def _format_report(
         return FormatReport(name=candidate.name, problems=(candidate.problem,))
     found = result.artifacts[candidate.name]
     cost = maker.cost(candidate)
+    latency = found.latency_ms / candidate.calls if cost.latency_ms is None else cost.latency_ms
     report = FormatReport(
         name=candidate.name,
         path=artifact_path(candidate.name),
@@ -263,7 +264,7 @@ def _format_report(
         class_accuracy=_by_label(found.class_accuracy, labels),
         agreement=found.agreement,
         max_score_difference=found.max_score_difference if np.isfinite(found.max_score_difference) else None,
-        latency_ms=None if candidate.name == TFLM else found.latency_ms / candidate.calls,
+        latency_ms=None if candidate.name == TFLM else latency,
         latency_2_threads_ms=cost.latency_2_threads_ms,
         memory_bytes=cost.memory_bytes,
         size_bytes=candidate.size_bytes,

@@ -75,8 +75,15 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Cost:
-    """What running an artifact takes, beside what the gate measures; None where it cannot be told."""
+    """What running an artifact takes, beside what the gate measures; None where it cannot be told.
 
+    Args:
+      latency_ms: on one thread, in a process of its own, where that differs from what the gate measures.
+      latency_2_threads_ms: likewise, on two.
+      memory_bytes: in a process of its own.
+    """
+
+    latency_ms: float | None = None
     latency_2_threads_ms: float | None = None
     memory_bytes: int | None = None
 
@@ -131,6 +138,8 @@ class Maker:
 
     def cost(self, candidate: Candidate) -> Cost:
         """Measures a candidate that could be made."""
+        if candidate.name == SAVED_MODEL and isinstance(candidate.content, Path):
+            return self._serving_cost(candidate.content)
         if not isinstance(candidate.content, bytes):
             return Cost(memory_bytes=candidate.memory_bytes)
         with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".tflite") as file:
@@ -140,7 +149,16 @@ class Maker:
         if candidate.name not in WAVEFORM_FILES:
             return Cost(memory_bytes=memory)
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, [1, self._about.num_samples]).astype(np.float32)
-        return Cost(median_latency_ms(TfliteModel(candidate.content, num_threads=2).score, noise), memory)
+        on_two = median_latency_ms(TfliteModel(candidate.content, num_threads=2).score, noise)
+        return Cost(latency_2_threads_ms=on_two, memory_bytes=memory)
+
+    def _serving_cost(self, path: Path) -> Cost:
+        if self._about.num_samples is None:
+            return Cost()  # recordings of any length: no call is like the other
+        on_one, on_two = (saved_model.serving_cost_of(path, self._about.num_samples, num_threads=n) for n in (1, 2))
+        if on_one is None or on_two is None:
+            return Cost()
+        return Cost(on_one.latency_ms, on_two.latency_ms, on_one.memory_bytes)
 
     def layer_errors(self, candidate: Candidate) -> list[LayerError]:
         """Compares the operators of a TFLite file with those of the float32 one; empty for what is no other's form."""

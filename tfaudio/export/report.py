@@ -66,7 +66,7 @@ class GateConfig(Config):
         and float32).
       max_latency_ms: of one call with one window, on one thread; None sets no limit.
       max_size_kb: of the file, 1000 bytes each; None sets no limit.
-      max_memory_kb: that running it takes; None sets no limit.
+      max_memory_kb: that running a file takes on a device; None sets no limit. A SavedModel's is told alone.
     """
 
     max_accuracy_drop: float = 0.01
@@ -87,10 +87,11 @@ class GateConfig(Config):
 
     def over_budget(self, report: FormatReport) -> Iterator[str]:
         """Says which limits on time, size and memory a format exceeds."""
+        memory = None if report.name == SAVED_MODEL else _kilo(report.memory_bytes)
         budget = (
             ("one call takes", "ms", report.latency_ms, self.max_latency_ms, "max_latency_ms"),
             ("its size is", "kB", _kilo(report.size_bytes), self.max_size_kb, "max_size_kb"),
-            ("running it takes", "kB", _kilo(report.memory_bytes), self.max_memory_kb, "max_memory_kb"),
+            ("running it takes", "kB", memory, self.max_memory_kb, "max_memory_kb"),
         )
         for what, unit, found, limit, name in budget:
             if found is not None and limit is not None and found > limit:
@@ -111,11 +112,11 @@ class FormatReport:
       class_accuracy: likewise, of the clips of each class by its label; None for a class without clips.
       agreement: share of clips whose best class is that of Keras; of taggers as `GateConfig.min_agreement`.
       max_score_difference: largest absolute difference of a score to Keras.
-      latency_ms: median time of one call with one window, on one thread for TFLite; of "tflm" unknown, as its
-        processor is.
-      latency_2_threads_ms: likewise, on two; of .tflite files.
-      memory_bytes: that an interpreter of the file takes in a process of its own, the file included; of "tflm" the
-        estimate of its arena.
+      latency_ms: median time of one call with one window, on one thread; of "tflm" unknown, as its processor is. Of a
+        SavedModel of windows, as it is served: in TensorFlow's C library, without Python.
+      latency_2_threads_ms: likewise, on two; of .tflite files and SavedModels of windows.
+      memory_bytes: that an interpreter of the file takes in a process of its own, the file included; of a SavedModel of
+        windows, what its session takes beside the library; of "tflm" the estimate of its arena.
       size_bytes: of the file, or of all files of the SavedModel; of "tflm" of the model alone.
       layers: of a quantised file that the gate withheld, the error at each of its operators in their order, as
         `tfaudio.export.layer_errors` gives it.

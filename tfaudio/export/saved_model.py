@@ -22,6 +22,7 @@ from tfaudio.config import ClipConfig
 from tfaudio.data.vocabulary import GraphTokenizer
 from tfaudio.errors import TfaudioError
 from tfaudio.export.parity import Array, Score
+from tfaudio.export.serving_cost import ServingCost, serving_cost
 from tfaudio.labels import LabelMap
 from tfaudio.model_settings import ModelMetadata
 from tfaudio.text import Tokenizer
@@ -206,6 +207,20 @@ def operators(path: Path) -> set[str]:
         nodes = [*meta.graph_def.node, *(node for function in library for node in function.node_def)]
         names |= {node.op for node in nodes} - functions
     return names
+
+
+def serving_cost_of(path: Path, num_samples: int, *, num_threads: int) -> ServingCost | None:
+    """Measures a SavedModel of this package on one window; as `tfaudio.export.serving_cost.serving_cost`."""
+    content = saved_model_pb2.SavedModel()
+    content.ParseFromString((path / "saved_model.pb").read_bytes())
+    signature = content.meta_graphs[0].signature_def["waveform"]
+    shapes = {"waveform": (1, num_samples), "text": None}
+    return serving_cost(
+        path,
+        inputs={tensor.name: shapes[name] for name, tensor in signature.inputs.items()},
+        output=signature.outputs["scores"].name,
+        num_threads=num_threads,
+    )
 
 
 def load_score(path: Path) -> Score:
