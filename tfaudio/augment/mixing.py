@@ -84,8 +84,7 @@ def between_class_mix(
     part_seed, choice_seed = split_seed(seed, 2)
     part = _main_part(tf.shape(waveforms)[0], config.alpha, part_seed)
     part = tf.where(_chosen(part, config.probability, choice_seed), part, 1.0)
-    narrow = part[:, None]
-    return _equally_loud_mixture(waveforms, part), narrow * targets + (1.0 - narrow) * tf.roll(targets, 1, axis=0)
+    return _equally_loud_mixture(waveforms, part), _mixed_targets(targets, part)
 
 
 @tf.function(jit_compile=True)  # one pass over ten megabytes in place of seven
@@ -115,9 +114,8 @@ def mixup(examples: Examples, alpha: float, probability: float, seed: Any, choic
     partner = Examples(*(None if x is None else tf.roll(x, 1, axis=0) for x in examples))
     if probability < 1:
         part, partner = _where_chosen(_chosen(part, probability, choice_seed), part, partner)
-    narrow = part[:, None]
     features, mask = _mixed(examples, partner, part)
-    targets = narrow * examples.targets + (1.0 - narrow) * partner.targets
+    targets = _mixed_targets(examples.targets, part)
     return Examples(features, targets, mask, examples.tokens)  # its part is the larger
 
 
@@ -198,6 +196,12 @@ def next_alike(targets: tf.Tensor) -> tf.Tensor:
     between = tf.math.floormod(following - example - 1, batch)  # the example itself is the farthest
     fewest = tf.minimum(tf.math.unsorted_segment_min(between, example, batch), batch - 1)
     return (tf.range(batch) + 1 + fewest) % batch
+
+
+def _mixed_targets(targets: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    """Targets of mixtures with the neighbours, in which the examples have the given parts, float32 [batch]."""
+    narrow = part[:, None]
+    return narrow * targets + (1.0 - narrow) * tf.roll(targets, 1, axis=0)
 
 
 def _mixed(examples: Examples, partner: Examples, part: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:

@@ -119,7 +119,7 @@ def _across_folds(paths: list[Path], output_dir: Path, data_dir: str | None) -> 
     """Writes one run of all that are named."""
     from tfaudio.bundle import SPLIT, clear, load_bundle, read_split, run_folders, write_config, write_model
     from tfaudio.data.catalog import read_dataset
-    from tfaudio.data.labelled import fingerprint_of, split_of
+    from tfaudio.data.labelled import split_of, split_record
     from tfaudio.evaluation.ensemble import check_across_folds, joined, why_apart
 
     runs = [run for path in paths for run in run_folders(path)]
@@ -133,16 +133,15 @@ def _across_folds(paths: list[Path], output_dir: Path, data_dir: str | None) -> 
     nothing = {"test_fold": None, "test_group": None, "left_out_fold": None, "validation_fraction": 0.0}
     config = config.override({f"data.{k}": v for k, v in {**nothing, "train_on_all": True}.items()})
     spec = read_dataset(config.data)
-    split, fingerprint = split_of(config, spec), fingerprint_of(config, spec)
-    if fingerprint != read_split(runs[0])["fingerprint"]:
+    record = split_record(config, spec, split_of(config, spec))
+    if record["fingerprint"] != read_split(runs[0])["fingerprint"]:
         raise TfaudioError(
             f"Data set '{spec.name}' has changed since {runs[0]} was trained; restore it or train again."
         )
     make_writable_folder(output_dir)
     clear(output_dir)
     write_config(output_dir, config)
-    facts = {"dataset": spec.name, "fingerprint": fingerprint, "rule": split.rule, **split.names(spec)}
-    write_json(output_dir / SPLIT, facts)
+    write_json(output_dir / SPLIT, record)
     write_model(output_dir, members[0].labels, members[0].normalization, classifier)
     print(f"one model of {len(members)} runs, whose recordings are known to it: nothing was measured")
     print(f"ensemble: {output_dir}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -84,6 +85,11 @@ def split_of(config: RunConfig, spec: DatasetSpec) -> Split:
 def fingerprint_of(config: RunConfig, spec: DatasetSpec) -> str:
     """Identifies what a run learns from: the data set, with its texts where the run reads them."""
     return spec.fingerprint(with_text=config.text.length > 0)
+
+
+def split_record(config: RunConfig, spec: DatasetSpec, split: Split) -> dict[str, Any]:
+    """What a run keeps of its split: the data set, its fingerprint, the rule, and the names of each part's clips."""
+    return {"dataset": spec.name, "fingerprint": fingerprint_of(config, spec), "rule": split.rule, **split.names(spec)}
 
 
 def read_labelled_data(

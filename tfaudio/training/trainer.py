@@ -16,7 +16,7 @@ from tfaudio import bundle
 from tfaudio.bundle import Bundle
 from tfaudio.config import RunConfig
 from tfaudio.data.augmentation import augmentation_sounds
-from tfaudio.data.labelled import LabelledData, fingerprint_of, read_labelled_data, split_of
+from tfaudio.data.labelled import LabelledData, fingerprint_of, read_labelled_data, split_of, split_record
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.data.spec import Clip, DatasetSpec
 from tfaudio.data.split import Split
@@ -295,15 +295,7 @@ def _write_split(run_dir: Path, config: RunConfig, data: LabelledData, split: Sp
     bundle.write_csv(
         run_dir / bundle.SKIPPED, ["path", "reason"], [[s.path, s.reason] for s in data.recordings.skipped]
     )
-    write_json(
-        run_dir / bundle.SPLIT,
-        {
-            "dataset": data.spec.name,
-            "fingerprint": fingerprint_of(config, data.spec),
-            "rule": split.rule,
-            **split.names(data.spec),
-        },
-    )
+    write_json(run_dir / bundle.SPLIT, split_record(config, data.spec, split))
 
 
 def _report(log: Callable[[str], None], data: LabelledData, split: Split, targets: np.ndarray) -> None:
