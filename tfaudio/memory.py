@@ -23,7 +23,9 @@ from tfaudio.interpreter import interpreter_module
 
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # proc(5)
+_NEEDED = {"VmHWM", "VmRSS", "RssAnon", "RssFile"}  # some sandboxes tell less
 _TIMEOUT_SECONDS = 300
+_SAFE_PATH = ["-P"] if sys.version_info >= (3, 11) else []
 
 
 def memory_of(model: str | os.PathLike[str], *, num_threads: int = 1) -> int | None:
@@ -39,7 +41,7 @@ def memory_of(model: str | os.PathLike[str], *, num_threads: int = 1) -> int | N
 
 def can_measure() -> bool:
     """Whether the system tells how much memory a process takes."""
-    return _STATUS.is_file()
+    return _STATUS.is_file() and _status().keys() >= _NEEDED
 
 
 def run_alone(module: str, *arguments: str, what: str, environment: Mapping[str, str] | None = None) -> str:
@@ -56,10 +58,11 @@ def run_alone(module: str, *arguments: str, what: str, environment: Mapping[str,
     """
     package = str(Path(__file__).resolve().parents[1])
     variables = {**os.environ, **(environment or {})}
-    variables["PYTHONPATH"] = os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])
+    # -P, and no empty part: a random.py in the user's folder is not the standard library's.
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     try:
         done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, *_SAFE_PATH, "-m", module, *arguments],
             env=variables,
             capture_output=True,
             text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +32,8 @@ class Microphone:
     def __init__(self, device: int | str | None, sample_rate: int | None, sounddevice: Any) -> None:
         self._module, self._device = sounddevice, device
         # PortAudio knows the devices that were there when it began.
-        sounddevice._terminate()
+        with contextlib.suppress(sounddevice.PortAudioError):  # where an earlier beginning failed there is no end
+            sounddevice._terminate()
         sounddevice._initialize()
         try:
             found = sounddevice.query_devices(device, "input")
@@ -39,14 +41,15 @@ class Microphone:
             raise sounddevice.PortAudioError(str(error)) from error
         self.name = str(found["name"])
         self.sample_rate = int(sample_rate or found["default_samplerate"])
-        self.given_blocks = self.dropped_blocks = 0
+        self.given_blocks = self.dropped_blocks = self.overflows = 0
         self._waiting: queue.Queue[np.ndarray] = queue.Queue(_BLOCKS_WAITING)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Yields int16 [samples, 1]; ends when the microphone has vanished."""
+        """Yields int16 [samples, 1], silence in place of what was dropped; ends when the microphone has vanished."""
 
         def take(block: np.ndarray, frames: int, time: Any, status: Any) -> None:
-            del frames, time, status
+            del frames, time
+            self.overflows += bool(status.input_overflow)  # the device itself has lost some
             try:
                 self._waiting.put_nowait(block.copy())
             except queue.Full:
@@ -60,6 +63,7 @@ class Microphone:
             blocksize=round(_BLOCK_SECONDS * self.sample_rate),
             callback=take,
         )
+        replaced = 0
         with stream:
             while True:
                 try:
@@ -68,6 +72,9 @@ class Microphone:
                     return
                 self.given_blocks += 1
                 yield block
+                while replaced < self.dropped_blocks:  # else all times after it would be early
+                    replaced += 1
+                    yield np.zeros_like(block)
 
 
 def listen_to_microphone(
@@ -95,7 +102,7 @@ def listen_to_microphone(
         try:
             microphone = connect()
             emit({"event": "microphone", "name": microphone.name, "sample_rate": microphone.sample_rate})
-            hear(microphone.sample_rate, microphone.blocks())
+            hear(microphone.sample_rate, _losses_told(microphone, warn))
             problem = "it gives no more sound"
         except Exception as error:  # PortAudio's, whose class is known only where a microphone is used
             if type(error).__name__ != "PortAudioError":
@@ -103,11 +110,23 @@ def listen_to_microphone(
             problem = str(error)
         if microphone is not None and microphone.given_blocks:
             pause = _FIRST_PAUSE_SECONDS
-        if microphone is not None and microphone.dropped_blocks:
-            warn(f"{microphone.dropped_blocks} blocks were dropped: the machine is too slow for this model.")
         emit({"event": "no_microphone", "reason": problem, "retry_seconds": pause})
         sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def _losses_told(microphone: Microphone, warn: Callable[[str], None]) -> Iterator[np.ndarray]:
+    """Passes the blocks on, and warns of lost sound: at once, and whenever it has doubled since."""
+    due = 1
+    for block in microphone.blocks():
+        yield block
+        lost = microphone.dropped_blocks + microphone.overflows
+        if lost >= due:
+            due = 2 * lost
+            warn(
+                f"{microphone.dropped_blocks} blocks of {_BLOCK_SECONDS:g} s were dropped and heard as silence, and "
+                f"{microphone.overflows} were incomplete: the machine is too slow for this model."
+            )
 
 
 def sounddevice_module() -> Any:

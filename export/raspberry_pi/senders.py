@@ -33,7 +33,10 @@ class Webhook:
     """
 
     def __init__(self, url: str, warn: Callable[[str], None]) -> None:
-        parts = urllib.parse.urlsplit(url)
+        try:
+            parts = urllib.parse.urlsplit(url)
+        except ValueError:  # half of the brackets around an IPv6 address
+            parts = urllib.parse.urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.netloc or any(map(str.isspace, url)):
             raise TfaudioError(f"--webhook takes an address such as http://hub.local/heard, not '{url}'.")
         self._url, self._warn = url, warn

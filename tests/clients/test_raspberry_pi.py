@@ -50,13 +50,18 @@ class Sounddevice(types.SimpleNamespace):
 
     def __init__(self, blocks: int) -> None:
         super().__init__(PortAudioError=PortAudioError)
-        self.attempts, self.rescans, self.blocks = 0, 0, blocks
+        self.attempts, self.rescans, self.blocks, self.overflowing = 0, 0, blocks, False
+        self.running, self.refusing = True, False
 
     def _terminate(self) -> None:
-        self.rescans += 1
+        if not self.running:
+            raise PortAudioError("PortAudio not initialized")
+        self.rescans, self.running = self.rescans + 1, False
 
     def _initialize(self) -> None:
-        pass
+        if self.refusing:
+            raise PortAudioError("Unanticipated host error")
+        self.running = True
 
     def query_devices(self, device: Any, kind: str) -> dict[str, Any]:
         self.attempts += 1
@@ -70,7 +75,8 @@ class Sounddevice(types.SimpleNamespace):
         class Running:
             def __enter__(self) -> None:
                 for _ in range(card.blocks):
-                    callback(np.zeros([blocksize, 1], np.int16), blocksize, None, None)
+                    status = types.SimpleNamespace(input_overflow=card.overflowing)
+                    callback(np.ones([blocksize, 1], np.int16), blocksize, None, status)
 
             def __exit__(self, *_: object) -> None:
                 raise PortAudioError("Device unavailable")
@@ -127,9 +133,50 @@ def test_blocks_that_nobody_takes_are_dropped_and_counted(folder: Path, monkeypa
     card = Sounddevice(blocks=130)
     card.attempts = 1
     source = microphone.Microphone(None, 16_000, card)
+    loudest: list[int] = []
     with pytest.raises(PortAudioError):
-        list(source.blocks())
+        loudest.extend(int(block.max()) for block in source.blocks())
+    assert sorted(loudest) == [0] * 30 + [1] * 100  # silence in place of what was lost
     assert (source.given_blocks, source.dropped_blocks) == (100, 30)
+
+
+def test_lost_sound_is_told_while_it_is_being_lost(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    import microphone
+
+    monkeypatch.setattr(microphone, "_SILENT_SECONDS", 0.01)
+    card = Sounddevice(blocks=130)
+    card.attempts, card.overflowing = 1, True
+    warnings, seconds = [], []
+
+    def hear(rate: int, blocks: Iterator[np.ndarray]) -> None:
+        for number, block in enumerate(blocks):
+            seconds.append(len(block) / rate)
+            assert warnings or number < 2
+
+    microphone.listen_to_microphone(
+        lambda: microphone.Microphone(None, 16_000, card),
+        hear,
+        lambda _: None,
+        warnings.append,
+        sleep=lambda _: None,
+        forever=iter([True, False]).__next__,
+    )
+    assert sum(seconds) == pytest.approx(13.0)  # all that was recorded
+    assert warnings == [
+        "30 blocks of 0.1 s were dropped and heard as silence, and 130 were incomplete: the machine is too slow for "
+        "this model."
+    ]
+
+
+def test_a_sound_system_that_did_not_start_is_started_again(folder: Path) -> None:
+    import microphone
+
+    card = Sounddevice(blocks=1)
+    card.attempts, card.refusing = 1, True
+    with pytest.raises(PortAudioError, match="host error"):
+        microphone.Microphone(None, 16_000, card)
+    card.refusing = False
+    assert microphone.Microphone(None, 16_000, card).name == "USB microphone"
 
 
 @pytest.fixture
@@ -295,6 +342,8 @@ def test_what_cannot_be_used_is_told_in_a_sentence(model: Path, repository: Path
         ([str(model), "--source=-", "--mqtt=:1883"], "--mqtt takes"),
         ([str(model), "--source=-", "--mqtt=host", "--topic=house/#"], "--topic takes"),
         ([str(model), "--source=-", "--webhook=hub.local/heard"], "--webhook takes"),
+        ([str(model), "--source=-", "--webhook=http://[hub/heard"], "--webhook takes"),
+        ([str(model), "--source=-", "--rate=1000000007"], "give its rate"),
     ):
         done = run(repository, folder, *arguments)
         assert done.returncode == 1

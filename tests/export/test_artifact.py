@@ -180,6 +180,23 @@ def test_limits_on_time_size_and_memory(cnn: Exported, tmp_path: Path) -> None:
     assert ["--max_size_kb" in problem for problem in GateConfig(**limits).over_budget(served)] == [True]
 
 
+def test_what_cannot_be_measured_is_exported_all_the_same(
+    cnn: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tfaudio.memory._TIMEOUT_SECONDS", 1e-3)
+    report = export_run(
+        cnn.bundle,
+        formats=["float32"],
+        output_dir=tmp_path / "out",
+        calibration=tones(4, 1)[0],
+        test_waveforms=cnn.waveforms[:12],
+    )
+    (found,) = report.formats
+    assert found.path == "model_float32.tflite"
+    assert found.memory_bytes is None
+    assert "cannot be measured" in report.to_text()
+
+
 def test_a_classifier_made_elsewhere_passes_the_same_gate(cnn: Exported, tmp_path: Path) -> None:
     bundle = cnn.bundle
     weights = bundle.classifier.get_weights()

@@ -22,7 +22,7 @@ from tfaudio.export.artifact import export_run
 from tfaudio.export.metadata import with_metadata
 from tfaudio.export.report import TFLITE_VARIANTS
 from tfaudio.model_settings import Calibration
-from tfaudio.runtime.metadata import read_metadata, read_settings_folder
+from tfaudio.runtime.metadata import parse_metadata, read_metadata, read_settings_folder
 
 
 class Reader:
@@ -153,3 +153,19 @@ def test_the_same_input_gives_the_same_bytes(cnn: Exported) -> None:
     metadata = read_metadata(cnn.report.paths["float32"])
     plain = cnn.content("float32")
     assert with_metadata(plain, metadata) == with_metadata(plain, metadata)
+
+
+def test_no_damage_to_the_settings_is_a_traceback(cnn: Exported) -> None:
+    content = bytearray(cnn.content("dynamic_range"))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        first = min(member.header_offset for member in archive.infolist())
+    told = 0
+    for bit in np.random.default_rng(0).choice(8 * (len(content) - first), 1500, replace=False):
+        place, mask = first + int(bit) // 8, 1 << int(bit) % 8
+        content[place] ^= mask
+        try:
+            parse_metadata(bytes(content), "model.tflite")
+        except TfaudioError as error:
+            told += "model.tflite" in str(error)
+        content[place] ^= mask
+    assert told > 500

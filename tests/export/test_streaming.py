@@ -30,6 +30,7 @@ from tfaudio.features.normalization import NormalizationFitter
 from tfaudio.models.classifier import build_classifier
 from tfaudio.models.registry import build_model
 from tfaudio.runtime import Classifier, read_metadata
+from tfaudio.runtime.__main__ import main as runtime_main
 from tfaudio.runtime.audio import resample
 from tfaudio.runtime.self_test import run_self_test
 
@@ -282,6 +283,7 @@ def test_an_export_on_request_passes_the_gate_and_tells_what_it_is(
         Classifier(report.paths["streaming"])
     for path in report.paths.values():
         assert run_self_test(path).ok
+        assert runtime_main([str(path), "--self_test"]) == 0
 
 
 def test_what_is_withheld_is_taken_apart_whatever_it_takes(tmp_path: Path) -> None:

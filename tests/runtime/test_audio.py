@@ -60,6 +60,17 @@ def test_resampler_holds_little(source, target):
     assert len(resampler._held) < 5000
 
 
+@pytest.mark.parametrize(("source", "target"), [*PAIRS, (16_000, 16_000)])
+def test_resampler_holds_back_what_it_says(source, target):
+    resampler, given, produced, most = Resampler(source, target), 0, 0, 0.0
+    for size in (1, 7, 1000, 33, 4000, 2) * 5:
+        produced += len(resampler.process(noise(size)))
+        given += size
+        most = max(most, given - produced * source / target)
+    assert most <= resampler.delay_samples
+    assert resampler.delay_samples <= 2 * most  # it is no idle bound
+
+
 def test_impossible_rates():
     with pytest.raises(TfaudioError, match="at least 1 Hz"):
         Resampler(0, 16_000)

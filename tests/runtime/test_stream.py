@@ -113,6 +113,15 @@ def test_values_that_are_no_audio_count_as_silence(step_model: StepModel, bad: f
     assert stream.status.silenced_seconds == pytest.approx(hop / SAMPLE_RATE)
 
 
+def test_the_loudest_that_is_audio_ends_no_stream(exported: Path) -> None:
+    scorer = SlidingWindow(Classifier(exported / "model_float32.tflite"), hop_seconds=0.5)
+    stream = Stream(scorer, sample_rate=44_100)  # resampled, a step overshoots
+    stream.process(np.repeat(np.float32([64.0, -64.0] * 20), 2205))
+    stream.finish()
+    assert stream.status.silenced_seconds == 0
+    assert stream.status.hops == 4
+
+
 def test_what_is_no_audio_is_refused(step_model: StepModel) -> None:
     stream = Stream(step_model)
     for block, message in (
@@ -122,8 +131,9 @@ def test_what_is_no_audio_is_refused(step_model: StepModel) -> None:
     ):
         with pytest.raises(TfaudioError, match=f"A block of audio .*{message}"):
             stream.process(block)
-    with pytest.raises(TfaudioError, match="at least 1 Hz"):
-        Stream(step_model, sample_rate=0)
+    for rate in (0, 1_000_000_007):
+        with pytest.raises(TfaudioError, match=f"Audio of {rate} Hz is no stream of sound; give its rate, 1000 to"):
+            Stream(step_model, sample_rate=rate)
     with pytest.raises(TfaudioError, match="'robin' is not one of the classes"):
         Stream(step_model, detector=DetectorConfig(ignore=("robin",)))
 

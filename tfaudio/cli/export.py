@@ -103,10 +103,11 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         if flag_values.overwrite:
             clear_others(output_dir, keep=[path.name for path in folds])
 
-    reports, seeds = {}, set[int]()
+    reports, seeds, recordings = {}, set[int](), 0
     for path in folds or [run_dir]:
         target = output_dir / path.name if folds else output_dir
-        reports[path.name], spec, config = _export(path, target, formats, gate, flag_values, clear_earlier)
+        reports[path.name], spec, config, tested = _export(path, target, formats, gate, flag_values, clear_earlier)
+        recordings += tested
         seeds.add(config.training.seed)
         print(reports[path.name].to_text(), end="", flush=True)
     metric = "mean_average_precision" if config.multi_label else "accuracy"
@@ -127,8 +128,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         from tfaudio.evaluation.metrics import wilson_interval
         from tfaudio.evaluation.protocol import protocol_of, result_record
 
-        # Seeds share their test recordings: more of them are no more recordings.
-        clips = sum(report.clips for report in reports.values()) // len(seeds)
+        # Seeds share their test recordings, as windows share a recording: more of them are no more recordings.
+        clips = recordings // len(seeds)
+        windows = sum(report.clips for report in reports.values()) // len(seeds)
         record = result_record(
             dataset=spec.name,
             protocol=protocol_of(config, spec),
@@ -139,7 +141,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             command=command_line(),
             duration_seconds=round(time.monotonic() - started, 1),
             num_clips=clips,
-            extra={"accuracy_by_format": accuracies, "reports": by_fold},
+            extra={"scored": "windows", "num_windows": windows, "accuracy_by_format": accuracies, "reports": by_fold},
         )
         write_json(flag_values.json, record)
     print(f"exported to {output_dir}")
@@ -153,7 +155,8 @@ def _export(
     gate: GateConfig,
     flag_values: flags.FlagValues,
     before_writing: Callable[[], None],
-) -> tuple[ExportReport, DatasetSpec, RunConfig]:
+) -> tuple[ExportReport, DatasetSpec, RunConfig, int]:
+    """Exports a run; also returns what it was trained on, its settings and the number of test recordings."""
     import numpy as np
 
     from tfaudio.bundle import load_bundle, read_calibration, read_split
@@ -218,7 +221,7 @@ def _export(
         unknown_below=found.get("unknown_below"),
         progress=lambda line: print(f"{run_dir.name}: {line}", file=sys.stderr),
     )
-    return report, data.spec, bundle.config
+    return report, data.spec, bundle.config, len(test)
 
 
 def read_thresholds(given: list[str], labels: LabelMap) -> dict[str, float]:

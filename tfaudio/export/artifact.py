@@ -259,7 +259,7 @@ def _format_report(
     report = FormatReport(
         name=candidate.name,
         path=artifact_path(candidate.name),
-        notes=candidate.notes,
+        notes=candidate.notes if cost.problem is None else (*candidate.notes, cost.problem.removesuffix(".")),
         accuracy=found.accuracy,
         class_accuracy=_by_label(found.class_accuracy, labels),
         agreement=found.agreement,

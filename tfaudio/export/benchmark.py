@@ -105,9 +105,9 @@ def run_benchmark(paths: Sequence[str | Path], *, threads: Sequence[int] = (1,),
     for runner in runners.values():
         runner.call()
         runner.call()
-    for _ in range(-(-calls // _CALLS_A_ROUND)):
+    for done in range(0, calls, _CALLS_A_ROUND):
         for key, runner in runners.items():
-            times[key] += [runner.timed_call() for _ in range(_CALLS_A_ROUND)]
+            times[key] += [runner.timed_call() for _ in range(min(_CALLS_A_ROUND, calls - done))]
     results = []
     for index, (path, content) in enumerate(zip(paths, contents, strict=True)):
         work = work_of(parse(content))

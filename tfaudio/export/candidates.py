@@ -81,11 +81,13 @@ class Cost:
       latency_ms: on one thread, in a process of its own, where that differs from what the gate measures.
       latency_2_threads_ms: likewise, on two.
       memory_bytes: in a process of its own.
+      problem: why a measurement failed.
     """
 
     latency_ms: float | None = None
     latency_2_threads_ms: float | None = None
     memory_bytes: int | None = None
+    problem: str | None = None
 
 
 class Maker:
@@ -137,7 +139,13 @@ class Maker:
             )
 
     def cost(self, candidate: Candidate) -> Cost:
-        """Measures a candidate that could be made."""
+        """Measures a candidate that could be made; that it cannot be measured here says nothing against it."""
+        try:
+            return self._cost(candidate)
+        except TfaudioError as error:
+            return Cost(problem=str(error))
+
+    def _cost(self, candidate: Candidate) -> Cost:
         if candidate.name == SAVED_MODEL and isinstance(candidate.content, Path):
             return self._serving_cost(candidate.content)
         if not isinstance(candidate.content, bytes):
@@ -153,7 +161,7 @@ class Maker:
         return Cost(latency_2_threads_ms=on_two, memory_bytes=memory)
 
     def _serving_cost(self, path: Path) -> Cost:
-        if self._about.num_samples is None:
+        if self._about.clip.seconds is None:
             return Cost()  # recordings of any length: no call is like the other
         on_one, on_two = (saved_model.serving_cost_of(path, self._about.num_samples, num_threads=n) for n in (1, 2))
         if on_one is None or on_two is None:

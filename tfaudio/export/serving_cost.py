@@ -66,8 +66,11 @@ def serving_cost(
         **{"library": str(library), "folder": os.fspath(folder)},
         **{"inputs": dict(inputs), "output": output, "num_threads": num_threads},
     }
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    told = run_alone("tfaudio.export.serving_cost", json.dumps(task), what=f"The cost of {folder}", environment=quiet)
+    # The threads are the processor's: on a GPU, whose memory the caller may hold, they would tell nothing.
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    told = run_alone(
+        "tfaudio.export.serving_cost", json.dumps(task), what=f"The cost of {folder}", environment=environment
+    )
     return ServingCost(**json.loads(told.splitlines()[-1]))
 
 

@@ -43,10 +43,12 @@ def _classify(arguments: list[str] | None) -> int:
             test = run_self_test(options.model)
             print(json.dumps(test.to_dict()), flush=True)
             failures += not test.ok
-        classifier = Classifier(options.model, num_threads=options.threads)
+        classifier = Classifier(options.model, num_threads=options.threads) if options.files else None
     except TfaudioError as error:
         print(f"tfaudio.runtime: error: {error}", file=sys.stderr)
         return 1
+    if classifier is None:
+        return 1 if failures else 0
     for name in options.files:
         source = sys.stdin.buffer if name == "-" else name
         try:

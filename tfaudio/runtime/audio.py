@@ -57,6 +57,13 @@ class Resampler:
         self._first = -self._half  # place in the waveform of the first sample held
         self._held = np.zeros(self._half, np.float32)
 
+    @property
+    def delay_samples(self) -> int:
+        """Samples of the source that are held back at most, for what follows them or to fill a block."""
+        if self._up == self._down:
+            return 0
+        return self._half + (self._step if self._by_matrix else 1)
+
     def process(self, block: npt.ArrayLike) -> Waveform:
         """Takes the next samples, float32 [n], and returns those of the result that are final, float32 [m]."""
         block = np.asarray(block, np.float32)

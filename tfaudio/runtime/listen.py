@@ -210,7 +210,7 @@ def _memory() -> dict[str, float]:
     except ImportError:  # Windows
         return {}
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"max_rss_mb": round(largest / (1e6 if sys.platform == "darwin" else 1e3), 1)}
+    return {"max_rss_mb": round(largest * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)}
 
 
 if __name__ == "__main__":

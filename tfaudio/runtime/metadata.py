@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 from tfaudio.errors import TfaudioError
@@ -63,7 +64,7 @@ def parse_metadata(content: bytes, name: str) -> ModelMetadata:
         raise TfaudioError(f"{name} {what}; name a model_*.tflite file that `tfaudio export` wrote.")
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
-    except (zipfile.BadZipFile, ValueError) as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         if b"TFLITE_METADATA" in content:  # it names files behind the model, and they are not there
             raise TfaudioError(f"{name} is cut short or damaged; copy it again, or {EXPORT_AGAIN}.") from error
         raise TfaudioError(f"{name} has no tfaudio metadata (labels and front end); {EXPORT_AGAIN}.") from error
@@ -77,7 +78,7 @@ def parse_metadata(content: bytes, name: str) -> ModelMetadata:
             has_vocabulary = VOCABULARY_FILE in archive.namelist()
             vocabulary = archive.read(VOCABULARY_FILE).decode("utf-8") if has_vocabulary else None
             body_length = min(member.header_offset for member in archive.infolist())
-        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, ValueError, RuntimeError, EOFError, OSError, zlib.error) as error:
             raise TfaudioError(f"{name} is damaged ({error}); copy it again, or {EXPORT_AGAIN}.") from error
     body = memoryview(content)[:body_length]
     return ModelMetadata.from_settings(settings, labels, name, body=body, vocabulary=vocabulary)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tfaudio.config import LARGEST_SAMPLE
+from tfaudio.config import LARGEST_SAMPLE, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from tfaudio.errors import TfaudioError
 from tfaudio.runtime.audio import Resampler
 from tfaudio.runtime.detection import Detection, Detector, DetectorConfig
@@ -77,6 +77,11 @@ class Stream:
         self._config = detector or DetectorConfig(thresholds=dict(scorer.metadata.thresholds))
         self._rate = scorer.metadata.sample_rate
         self.sample_rate = self._rate if sample_rate is None else sample_rate
+        if not MIN_SAMPLE_RATE <= self.sample_rate <= MAX_SAMPLE_RATE:
+            raise TfaudioError(
+                f"Audio of {self.sample_rate} Hz is no stream of sound; give its rate, {MIN_SAMPLE_RATE} to "
+                f"{MAX_SAMPLE_RATE} Hz."
+            )
         self.hop_seconds = scorer.hop_samples / self._rate
         self._piece = max(1, round(self.hop_seconds * self.sample_rate))  # of the source, treated as one
         self.status = StreamStatus()
@@ -92,7 +97,8 @@ class Stream:
     @property
     def delay_seconds(self) -> float:
         """From a sound to the first scores that know it, at most."""
-        return self.hop_seconds + self._scorer.delay_samples / self._rate
+        resampling = self._resampler.delay_samples / self.sample_rate
+        return resampling + self.hop_seconds + self._scorer.delay_samples / self._rate
 
     def process(self, block: npt.ArrayLike) -> list[Detection]:
         """Takes the next samples.
@@ -137,7 +143,8 @@ class Stream:
         return np.zeros_like(piece)
 
     def _score(self, samples: Array) -> list[Detection]:
-        self._held = np.concatenate([self._held, samples])
+        # Resampling overshoots a step by a tenth, and so what is usable just so.
+        self._held = np.concatenate([self._held, np.clip(samples, -LARGEST_SAMPLE, LARGEST_SAMPLE)])
         hop, found = self._scorer.hop_samples, []
         count = len(self._held) // hop
         for index in range(count):

@@ -108,7 +108,7 @@ def _measure(model: str, arguments: argparse.Namespace) -> dict[str, Any] | None
         "float": found["accuracy_by_format"]["keras"],
         "int8": found["accuracy_by_format"].get("int8"),
         **({"refused": sorted(refusals)} if refusals else {}),
-        "num_clips": found["num_clips"],
+        **{key: found[key] for key in ("num_clips", "num_windows") if key in found},
         "protocol": found["protocol"],
         "train_seconds": round(seconds),
     }

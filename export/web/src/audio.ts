@@ -10,8 +10,9 @@ import { UserError } from "./errors";
  */
 export async function decodeFile(file: File, sampleRate: number): Promise<Float32Array> {
   let buffer: AudioBuffer;
+  const context = contextOf(sampleRate);
   try {
-    buffer = await new OfflineAudioContext(1, 1, sampleRate).decodeAudioData(await file.arrayBuffer());
+    buffer = await context.decodeAudioData(await file.arrayBuffer());
   } catch {
     throw new UserError(
       `${file.name} cannot be decoded: it is no audio, damaged, or of a format that this browser does not know; ` +
@@ -20,6 +21,15 @@ export async function decodeFile(file: File, sampleRate: number): Promise<Float3
   }
   if (buffer.length === 0) throw new UserError(`${file.name} holds no samples; record it again.`);
   return mixDown(buffer);
+}
+
+/** A context that decodes and resamples; browsers need not take rates outside of 8 to 96 kHz. */
+function contextOf(sampleRate: number): OfflineAudioContext {
+  try {
+    return new OfflineAudioContext(1, 1, sampleRate);
+  } catch {
+    throw new UserError(`This browser takes no audio of ${sampleRate} Hz, as the model does; try another browser.`);
+  }
 }
 
 /** Changes the rate of a waveform by the browser's own resampler. */
@@ -78,13 +88,15 @@ export class Microphone {
     } catch (error) {
       throw microphoneError(error);
     }
-    const { context, source } = listen(stream, sampleRate);
+    let listening: { context: AudioContext; source: AudioNode } | undefined;
     try {
-      await context.audioWorklet.addModule(captureUrl);
+      listening = listen(stream, sampleRate);
+      await listening.context.audioWorklet.addModule(captureUrl);
     } catch (error) {
-      stop(context, stream);
+      stop(listening?.context, stream);
       throw error;
     }
+    const { context, source } = listening;
     const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
     capture.port.onmessage = (message: MessageEvent<Float32Array>) => onBlock(message.data);
     source.connect(capture);
@@ -98,18 +110,19 @@ export class Microphone {
   }
 }
 
-function stop(context: AudioContext, stream: MediaStream): void {
+function stop(context: AudioContext | undefined, stream: MediaStream): void {
   for (const track of stream.getTracks()) track.stop();
-  void context.close();
+  void context?.close();
 }
 
-/** A context at the model's rate, so that the browser resamples; some refuse to connect a microphone to one. */
+/** A context at the model's rate, so that the browser resamples; some refuse the rate, or a microphone at another. */
 function listen(stream: MediaStream, sampleRate: number): { context: AudioContext; source: AudioNode } {
-  const wanted = new AudioContext({ sampleRate });
+  let wanted: AudioContext | undefined;
   try {
+    wanted = new AudioContext({ sampleRate });
     return { context: wanted, source: wanted.createMediaStreamSource(stream) };
   } catch {
-    void wanted.close();
+    void wanted?.close();
     const context = new AudioContext();
     return { context, source: context.createMediaStreamSource(stream) };
   }
