@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from tfaudio.bundle import read_config
 from tfaudio.cli.main import main
+from tfaudio.cli.train import summary_line
 from tfaudio.training.trainer import shuffled_labels
 
 Train = Callable[..., dict[str, Any]]
@@ -195,3 +197,61 @@ def test_a_run_for_use_is_trained_on_all_and_measured_on_none(
     for wrong in ("--folds=1", "--json=result.json"):
         assert main([*command, f"--output_dir={tmp_path / 'wrong'}", wrong]) in (1, 2)
         assert "data.train_on_all" in capsys.readouterr().err
+
+
+@pytest.fixture
+def with_a_damaged_clip(tones: Path, tmp_path: Path) -> Path:
+    """The tones, and a clip that cannot be decoded: all that speaker cy said, and all of fold 4."""
+    folder = tmp_path / "damaged"
+    shutil.copytree(tones.parent, folder)
+    (folder / "damaged.wav").write_bytes(b"RIFF and nothing else")
+    with (folder / "clips.csv").open("a") as file:
+        file.write("damaged.wav,low,4,cy\n")
+    return folder / "clips.csv"
+
+
+def test_a_group_whose_clips_cannot_be_used_is_left_out(
+    with_a_damaged_clip: Path, tone_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [f"--data_dir={with_a_damaged_clip}", f"--output_dir={tmp_path / 'run'}", *tone_flags]
+    assert main(["train", *flags, "--protocol=leave_one_group_out"]) == 0
+    told = capsys.readouterr()
+    assert "left out: group cy has no recording that can be used" in told.err
+    assert "damaged.wav" in told.err
+    assert "over 2 groups of 36 recordings" in told.out
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert list(result["accuracy_per_fold"]) == ["ann", "bob"]
+    assert result["interval_over"] == "groups"
+
+
+def test_a_fold_whose_clips_cannot_be_used_is_told_before_any_training(
+    with_a_damaged_clip: Path, tone_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [f"--data_dir={with_a_damaged_clip}", f"--output_dir={tmp_path / 'run'}", *tone_flags]
+    assert main(["train", *flags, "--folds=1,4"]) == 1
+    assert "Fold 4 has no recording that can be used" in capsys.readouterr().err
+    assert not weights(tmp_path / "run")
+
+
+def test_what_is_tested_on_may_not_be_heard_as_background(
+    tones: Path, tone_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noises = tmp_path / "noises"
+    noises.mkdir()
+    names = sorted(path.name for path in tones.parent.glob("*.wav"))
+    shutil.copy(tones.parent / names[0], noises / "fan.wav")  # of fold 1
+    flags = [f"--data_dir={tones}", *tone_flags, "--set=augment.background.probability=0.5"]
+    flags.append(f"--set=augment.background.dir={noises}")
+    assert main(["train", *flags, f"--output_dir={tmp_path / 'heard'}", "--folds=1"]) == 1
+    assert "holds 1 of the recordings to validate or test on (fan.wav)" in capsys.readouterr().err
+    assert main(["train", *flags, f"--output_dir={tmp_path / 'unheard'}", "--folds=2"]) == 0
+
+
+def test_a_result_of_weights_that_saw_the_test_says_so() -> None:
+    record = {
+        **{"accuracy": 0.9, "interval": [0.8, 1.0], "num_clips": 9, "seeds": [0], "accuracy_per_fold": {"1": 0.9}},
+        "no_measure_of_unknown_recordings": "the weights to start from may know test recordings",
+    }
+    assert summary_line(record).endswith(
+        "\nno measure of unknown recordings: the weights to start from may know test recordings"
+    )

@@ -112,6 +112,36 @@ def test_likelihood_and_brier_score_worked_by_hand() -> None:
     assert np.isfinite(negative_log_likelihood(scores, np.array([1, 0])))
 
 
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_scores_that_are_all_alike_are_one_bin_to_the_calibration_error(share: float) -> None:
+    correct = np.random.default_rng(0).permutation(np.arange(300) < 300 * share)
+    bins = reliability_bins(np.full(300, share), correct, equal_mass=True)
+    assert len(bins) > 1
+    assert expected_calibration_error(bins) == pytest.approx(0.0, abs=1e-12)
+    mixed = np.where(np.arange(300) < 150, share, 0.8)
+    again = expected_calibration_error(reliability_bins(mixed, correct, equal_mass=True))
+    order = np.random.default_rng(1).permutation(300)
+    assert expected_calibration_error(reliability_bins(mixed[order], correct[order], equal_mass=True)) == pytest.approx(
+        again
+    )
+
+
+def test_average_precisions_of_several_taggers_are_not_pooled() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, (200, 2))
+    # Each ranks perfectly, the second with all of its scores above the first's.
+    logits = [4.0 * targets[:100] - 9.0, 4.0 * targets[100:] + 5.0]
+    runs = {
+        f"fold_{number}": RunCalibration(
+            1.0, {}, None, None, 30, Scored(part.astype(np.float32), np.arange(100), targets[100 * number :][:100])
+        )
+        for number, part in enumerate(logits)
+    }
+    record = calibration_record(runs, LabelMap(("a", "b")))
+    assert record["before"]["mean_average_precision"] == 1.0
+    assert record["after"]["mean_average_precision"] == 1.0
+
+
 def test_class_thresholds_part_a_class_from_the_rest_where_f1_is_best() -> None:
     # cat: 0.9 and 0.7 are cats, 0.3 and 0.1 are none. dog: the best cut takes one stranger along. No cow is there.
     scores = np.array([[0.9, 0.05, 0.05], [0.7, 0.25, 0.05], [0.3, 0.65, 0.05], [0.1, 0.45, 0.45]])
@@ -168,6 +198,7 @@ def test_each_run_is_judged_by_its_own_calibration() -> None:
     scores = np.concatenate([run.test.scores(run.temperature) for run in runs.values()])
     assert record["after"]["answered"] == np.mean(scores.max(axis=1) >= 0.4)
     assert record["after"]["accuracy_of_answered"] > record["after"]["accuracy"]
+    assert calibration_record(runs, LabelMap(("a", "b")), tested=["1", "1"])["num_clips"] == 400  # two seeds of a fold
     table = calibration_table(record, title="words")
     assert "fold_2: temperature 3.500" in table
     assert len({len(line) for line in table.splitlines()[5:14]}) == 1

@@ -156,3 +156,18 @@ def test_tags_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tags.csv").write_text("path,labels,predicted,scores\na.wav,dog;rain,dog,0.9\n")
     with pytest.raises(TfaudioError, match=r"tags\.csv gives recordings several labels each.*mean_average_precision"):
         read_predictions(tmp_path / "tags.csv")
+
+
+def test_recordings_of_two_folders_that_have_the_same_names_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for speaker, right in (("anna", "+-+"), ("ben", "++-")):
+        write(tmp_path / speaker / "predictions.csv", answers(right, root=f"/d/{speaker}"))
+        write_config(tmp_path / speaker, RunConfig())
+        split = {"dataset": "words", "fingerprint": "f", "rule": "r", "train": [], "validation": []}
+        split["test"] = [f"{speaker}/{index}.wav" for index in range(3)]
+        (tmp_path / speaker / "split.json").write_text(json.dumps(split))
+    folders = [str(tmp_path / "anna"), str(tmp_path / "ben")]
+    assert main(["compare", *folders]) == 1
+    assert "were not tested on the same recordings (anna/0.wav)" in capsys.readouterr().err
+    assert main(["compare", folders[0], folders[0]]) == 0

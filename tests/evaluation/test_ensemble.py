@@ -246,3 +246,16 @@ def test_what_cannot_be_one_model_across_folds_is_named(runs, config, data, tmp_
     says("--json", runs / "cnn", f"--json={tmp_path / 'r.json'}")
     train(config.override({"front_end.num_mel_bins": 24}), tmp_path / "coarse", data=data, progress=False)
     says("another front end or clip", runs / "cnn", tmp_path / "coarse")
+
+
+def test_a_run_that_reads_texts_and_one_that_does_not_may_share_their_recordings(runs, tmp_path):
+    heard, read = tmp_path / "heard", tmp_path / "read"
+    for folder in (heard, read):
+        shutil.copytree(runs / "cnn" / "fold_1", folder)
+    write_config(read, read_config(read).override({"text.length": 16, "training.seed": 1}))
+    split = json.loads((read / bundle.SPLIT).read_text())
+    (read / bundle.SPLIT).write_text(json.dumps({**split, "fingerprint": "of the texts too"}))
+    assert len(group_members([heard, read])[0].runs) == 2
+    (read / bundle.SPLIT).write_text(json.dumps({**split, "test": split["test"][1:]}))
+    with pytest.raises(TfaudioError, match="was trained or tested on other recordings"):
+        group_members([heard, read])

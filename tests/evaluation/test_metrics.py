@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -14,6 +15,7 @@ from tfaudio.evaluation.metrics import (
     average_precision,
     bootstrap_interval,
     compute_metrics,
+    grouped_bootstrap_interval,
     wilson_interval,
 )
 from tfaudio.labels import LabelMap
@@ -156,3 +158,16 @@ def test_bootstrap_interval_at_the_ends() -> None:
     assert bootstrap_interval(np.arange(100) < 50)[0] < low < high
     with pytest.raises(TfaudioError, match="no recording"):
         bootstrap_interval([])
+
+
+def test_an_interval_over_groups_is_that_of_all_ways_to_draw_them() -> None:
+    groups = [np.array([1, 1, 1, 0]), np.array([1, 0]), np.array([0, 0, 1])]
+    means = [np.concatenate(drawn).mean() for drawn in itertools.product(groups, repeat=3)]
+    expected = np.quantile(means, [0.1, 0.9], method="inverted_cdf")
+    found = grouped_bootstrap_interval(groups, level=0.8, resamples=50_000)
+    np.testing.assert_allclose(found, expected, atol=0.03)
+    # Speakers who differ, of many clips each: over clips one would be far too sure.
+    speakers = [np.arange(500) < 500 * share for share in (0.6, 0.9, 0.7, 0.95)]
+    low, high = grouped_bootstrap_interval(speakers)
+    narrow = bootstrap_interval(np.concatenate(speakers))
+    assert high - low > 5 * (narrow[1] - narrow[0])

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import tfaudio
@@ -186,3 +187,13 @@ def test_a_record_of_a_tagger_has_its_mean_average_precision_and_no_accuracy() -
         result_record(**{**VALUES, "mean_average_precision": 0.9})
     with pytest.raises(TfaudioError, match=r"Mean average precision 0\.5 must lie"):
         result_record(**{**tagged, "mean_average_precision": 0.5})
+
+
+def test_of_groups_the_interval_is_over_groups() -> None:
+    results = [FoldResult(name, np.arange(100) < right) for name, right in (("ann", 60), ("bo", 95), ("cy", 80))]
+    over_clips, over_groups = summarize_folds(results), summarize_folds(results, by_group=True)
+    assert (over_clips["interval_over"], over_groups["interval_over"]) == ("recordings", "groups")
+    assert over_groups["interval"][0] < over_clips["interval"][0]
+    assert over_groups["interval"][1] > over_clips["interval"][1]
+    assert over_groups["pooled"] == over_clips["pooled"]
+    assert summarize_folds(results[:1], by_group=True)["interval_over"] == "recordings"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -19,6 +20,7 @@ from tfaudio.config import TrainingConfig
 from tfaudio.data.labelled import read_labelled_data
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.evaluate import evaluate
+from tfaudio.files import write_json
 from tfaudio.training import trainer
 from tfaudio.training.optimizer import make_optimizer
 from tfaudio.training.strategy import check_batch, make_strategy
@@ -63,16 +65,13 @@ def test_another_seed_makes_another_run(small_config, data, finished, tmp_path):
     assert any((a != b).any() for a, b in zip(_weights(other), _weights(finished), strict=True))
 
 
-@pytest.mark.parametrize("killed_after_steps", [2, 5, 9])
-def test_a_killed_run_resumes_to_the_same_weights(
-    small_config, data, finished, tmp_path, monkeypatch, killed_after_steps
-):
+def _train_until_killed(config, run_dir, data, monkeypatch, steps):
     class Killer(keras.callbacks.Callback):
-        steps = 0
+        done = 0
 
         def on_train_batch_end(self, batch, logs=None):
-            self.steps += 1
-            if self.steps == killed_after_steps:
+            self.done += 1
+            if self.done == steps:
                 raise _Killed
 
         def close(self):
@@ -81,7 +80,14 @@ def test_a_killed_run_resumes_to_the_same_weights(
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "Progress", lambda epochs, log: Killer())
         with pytest.raises(_Killed):
-            train(small_config, tmp_path / "run", data=data, log=_quiet)
+            train(config, run_dir, data=data, log=_quiet)
+
+
+@pytest.mark.parametrize("killed_after_steps", [2, 5, 9])
+def test_a_killed_run_resumes_to_the_same_weights(
+    small_config, data, finished, tmp_path, monkeypatch, killed_after_steps
+):
+    _train_until_killed(small_config, tmp_path / "run", data, monkeypatch, killed_after_steps)
     with pytest.raises(TfaudioError, match="--resume"):
         load_bundle(tmp_path / "run")
     resumed = train(small_config, tmp_path / "run", data=data, resume=True, progress=False, log=_quiet)
@@ -93,6 +99,38 @@ def test_a_killed_run_resumes_to_the_same_weights(
 def test_resuming_a_finished_run_changes_nothing(small_config, data, finished):
     again = train(small_config, finished.path, data=data, resume=True, progress=False, log=_quiet)
     _assert_same(again, finished)
+
+
+def test_resuming_a_finished_run_gives_it_as_it_was_trained(small_config, data, finished, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.path, copy)
+    write_json(copy / bundle.CALIBRATION, {"temperature": 3.0, "thresholds": {}, "unknown_below": None})
+    again = train(small_config, copy, data=data, resume=True, progress=False, log=_quiet)
+    _assert_same(again, finished)
+    assert np.any(bundle.load_bundle(copy).classifier.get_weights()[-1] != finished.classifier.get_weights()[-1])
+
+
+def test_a_disk_that_is_full_is_told(small_config, data, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", refuse)
+    with pytest.raises(TfaudioError, match=r"cannot be written to .*\(No space left on device\); make room"):
+        train(small_config, tmp_path / "run", data=data, progress=False, log=_quiet)
+
+
+def test_a_damaged_state_gives_way_to_the_one_before(small_config, data, finished, tmp_path, monkeypatch):
+    run_dir = tmp_path / "run"
+    _train_until_killed(small_config, run_dir, data, monkeypatch, 13)
+    states = sorted((run_dir / bundle.CHECKPOINTS).glob("ckpt-*.data*"))
+    assert len(states) == 2
+    states[-1].write_bytes(states[-1].read_bytes()[:100])
+    _assert_same(train(small_config, run_dir, data=data, resume=True, progress=False, log=_quiet), finished)
+    _train_until_killed(small_config, tmp_path / "other", data, monkeypatch, 13)
+    for state in (tmp_path / "other" / bundle.CHECKPOINTS).glob("ckpt-*.data*"):
+        state.write_bytes(b"")
+    with pytest.raises(TfaudioError, match=r"state of training in .* cannot be read .*; train again with --overwrite"):
+        train(small_config, tmp_path / "other", data=data, resume=True, progress=False, log=_quiet)
 
 
 def test_resuming_with_other_settings_is_refused(small_config, data, finished):
@@ -292,6 +330,23 @@ def test_what_is_slowed_moves_by_its_share_of_the_rate(mirrored):
     steps = [np.abs(weight.numpy() - old) for weight, old in zip(model.weights, before, strict=True)]
     for step, expected in zip(steps, (0.02, 0.02, 0.1, 0.1), strict=True):
         np.testing.assert_allclose(step, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_what_is_slowed_decays_by_its_share_of_the_rate(mirrored):
+    """Without gradients, what decays shrinks by rate times decay at each step, but the first, whose rate is 0."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"]) if mirrored else tf.distribute.get_strategy()
+    settings = TrainingConfig(learning_rate=0.1, backbone_rate=0.2, warmup_fraction=0.0, weight_decay=0.5)
+    with strategy.scope():
+        inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, bias_initializer="ones", name="inner")])
+        model = keras.Sequential([inner, keras.layers.Dense(2, bias_initializer="ones", name="outer")])
+        model.build((None, 3))
+        optimizer = make_optimizer(settings, total_steps=1_000_000, slow=inner.trainable_variables)
+        model.compile(optimizer=optimizer, loss=lambda true, found: 0.0 * keras.ops.sum(found))
+    before = [weight.numpy() for weight in model.weights]
+    model.fit(np.ones((8, 3)), np.ones((8, 2)), batch_size=8, epochs=2, verbose=0)
+    for weight, old, left in zip(model.weights, before, (1 - 0.01, 1, 1 - 0.05, 1), strict=True):
+        np.testing.assert_allclose(weight.numpy(), left * old, rtol=1e-5)
 
 
 def test_a_rate_for_a_network_that_is_not_there_is_refused(small_config):

@@ -73,13 +73,14 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     load_tensorflow()
     from tfaudio.bundle import load_bundle
     from tfaudio.evaluation.calibration import calibrate_run, calibration_record, calibration_table, reliability_png
-    from tfaudio.evaluation.protocol import versions
+    from tfaudio.evaluation.protocol import fold_of, versions
 
-    runs = {}
+    runs, tested = {}, []
     for number, folder in enumerate(folders, 1):
         print(f"{folder}: run {number} of {len(folders)}", file=sys.stderr)
         bundle = load_bundle(folder, calibrated=False).moved_data(flag_values.data_dir)
         runs[folder.name] = calibrate_run(bundle, keep=flag_values.keep, unknown=unknown)
+        tested.append(fold_of(bundle.config))
     config = bundle.config
     record = {
         "run_dir": str(run_dir),
@@ -87,7 +88,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         "model": config.model.name,
         "command": command_line(),
         "versions": versions(),
-        **calibration_record(runs, bundle.labels),
+        **calibration_record(runs, bundle.labels, tested=tested),
     }
     title = f"{config.data.dataset}, {config.model.name}"
     table = calibration_table(record, title=title)

@@ -32,8 +32,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         raise UsageError(f"Name two results to compare, not {len(arguments)}.")
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
-    from tfaudio.evaluation.compare import compare, read_predictions
+    from tfaudio.evaluation.compare import check_same_test, compare, read_predictions
 
+    check_same_test(*map(Path, arguments))
     first, second = (read_predictions(Path(name), seed=flag_values.seed) for name in arguments)
     comparison = compare(first, second)
     print(comparison.to_text(*arguments), end="")

@@ -113,6 +113,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         check_known_runs(runs, standing)
 
     load_tensorflow()
+    from tfaudio.data.augmentation import check_backgrounds
     from tfaudio.data.labelled import read_labelled_data, split_of
     from tfaudio.training.distillation import find_teachers
     from tfaudio.training.pretrained import find_pretrained
@@ -126,10 +127,12 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         split = split_of(run.config, spec)
         find_teachers(run.config, spec, split)
         find_pretrained(run.config, spec)
+        check_backgrounds(run.config, split)
     if (count := len(runs) + sum(map(len, tried.values()))) > 1:
         print(f"{count} runs to train or to find trained", file=sys.stderr)
     make_writable_folder(output_dir)
     data = read_labelled_data(config)
+    runs = _testable(runs, data, by_group=by_group)
     if not flag_values.resume:
         clear(output_dir)
     if runs[0].folder:
@@ -149,7 +152,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
                 print(_choice_line(choices[run.fold], flag_values.candidate), flush=True)
             run = run.with_settings(candidates[choices[run.fold].chosen])
         bundle = _train(run, output_dir, data, flag_values)
-        trained.append(run.config)
+        trained.append((run.config, bool(len(data.recordings.select(split_of(run.config, spec).validation)))))
         if not config.data.train_on_all:
             results.append(_score(run, bundle, data))
     if config.data.train_on_all:
@@ -163,7 +166,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         spec,
         results,
         protocol,
-        chosen_epoch=_chosen_epoch(trained, validated=bool(split_of(runs[0].config, spec).validation)),
+        tested=[config for config, _ in trained],
+        chosen_epoch=_chosen_epoch(trained),
         candidates=candidates,
         choices=choices,
         seconds=seconds,
@@ -174,6 +178,30 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     print(summary_line(record))
     print(f"run folder: {output_dir}")
     return 0
+
+
+def _testable(runs: list[PlannedRun], data: LabelledData, *, by_group: bool) -> list[PlannedRun]:
+    """The runs that have something to test on. Of many groups one may have nothing; a fold must.
+
+    Raises:
+      TfaudioError: if a fold, or all groups, have no recording that can be decoded.
+    """
+    from tfaudio.data.labelled import split_of
+
+    kept = []
+    for run in runs:
+        test = split_of(run.config, data.spec).test
+        if len(data.recordings.select(test)) or run.config.data.train_on_all:
+            kept.append(run)
+            continue
+        skipped = [f"{skipped.path}: {skipped.reason}" for skipped in data.skipped_of(test)]
+        what = f"{run.title or 'the test set'} has no recording that can be used ({'; '.join(skipped[:3]) or 'none'})"
+        if not by_group:
+            raise TfaudioError(f"{what[0].upper()}{what[1:]}; mend or replace them.")
+        print(f"left out: {what}", file=sys.stderr)
+    if not kept:
+        raise TfaudioError("No group has a recording that can be used; mend or replace them.")
+    return kept
 
 
 def _train(run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: flags.FlagValues) -> Bundle:
@@ -198,7 +226,8 @@ def _score(run: PlannedRun, bundle: Bundle, data: LabelledData) -> FoldResult | 
     from tfaudio.evaluation.evaluate import evaluate
     from tfaudio.evaluation.report import inputs_table, metrics_table, write_report
 
-    evaluation = evaluate(bundle, data=data)
+    # What a protocol measures is the run as it was trained, though it may have been calibrated since.
+    evaluation = evaluate(bundle, data=data, calibrated=False)
     title = ", ".join(filter(None, (data.spec.name, run.config.model.name, run.title)))
     write_report(bundle.path, evaluation.metrics, title=title)
     evaluation.write_predictions(bundle.path / PREDICTIONS, bundle)
@@ -214,6 +243,7 @@ def _record(
     results: list[Any],
     protocol: str,
     *,
+    tested: list[RunConfig],
     chosen_epoch: str,
     candidates: list[dict[str, Any]],
     choices: dict[str, Choice],
@@ -223,8 +253,10 @@ def _record(
     from tfaudio.evaluation.tagging import chance, summarize_tags
 
     metric = "mean_average_precision" if config.multi_label else "accuracy"
-    summary = summarize_tags(results) if config.multi_label else summarize_folds(results)
+    by_group = any(run.data.test_group is not None for run in tested)
+    summary = summarize_tags(results) if config.multi_label else summarize_folds(results, by_group=by_group)
     extra = {
+        **({"interval_over": summary["interval_over"]} if by_group and not config.multi_label else {}),
         "mean_over_folds": summary["mean"],
         "standard_deviation_over_folds": summary["standard_deviation"],
         f"{metric}_per_fold": summary[f"{metric}_per_fold"],
@@ -239,6 +271,8 @@ def _record(
         )
         extra["candidates"] = candidates
         extra["choices"] = {fold: choice.to_dict() for fold, choice in choices.items()}
+    if config.training.initial_weights_saw_test:
+        extra["no_measure_of_unknown_recordings"] = "the weights to start from may know test recordings"
     if by_inputs := mean_by_inputs(results):
         extra["accuracy_by_inputs"] = by_inputs
     if config.training.shuffle_labels:
@@ -257,11 +291,15 @@ def _record(
     )
 
 
-def _chosen_epoch(configs: list[RunConfig], *, validated: bool) -> str:
-    """Which epochs' weights were taken; a nested protocol's candidates may differ in that."""
-    plain = "lowest validation loss" if validated else "last"
-    averaged = [config.training.averaged_epochs for config in configs]
-    return " or ".join(dict.fromkeys(f"mean of the weights of the last {n}" if n else plain for n in averaged))
+def _chosen_epoch(trained: list[tuple[RunConfig, bool]]) -> str:
+    """Which epochs' weights were taken, of runs and whether they had something to validate on."""
+
+    def of(config: RunConfig, validated: bool) -> str:
+        if count := config.training.averaged_epochs:
+            return f"mean of the weights of the last {count}"
+        return "lowest validation loss" if validated else "last"
+
+    return " or ".join(dict.fromkeys(of(*run) for run in trained))
 
 
 def _check_flags(flag_values: flags.FlagValues) -> None:
@@ -329,12 +367,15 @@ def summary_line(record: dict[str, Any]) -> str:
     clips = record["num_clips"]
     metric = next(name for name in _METRICS if name in record)
     name = _METRICS[metric]
-    text = f"{name} {record[metric]:.1%}, 95 % interval {low:.1%} to {high:.1%} over {clips} recordings"
+    over = f"{len(record[f'{metric}_per_fold'])} groups of " if record.get("interval_over") == "groups" else ""
+    text = f"{name} {record[metric]:.1%}, 95 % interval {low:.1%} to {high:.1%} over {over}{clips} recordings"
     if (count := len(record[f"{metric}_per_fold"])) > 1:
         deviation = record["standard_deviation_over_folds"]
         text += f"; mean of {count} folds {record['mean_over_folds']:.1%}, standard deviation {deviation:.1%}"
     if (count := len(record["seeds"])) > 1:
         text += f"; {count} seeds, standard deviation between them {record['standard_deviation_over_seeds']:.1%}"
+    if "no_measure_of_unknown_recordings" in record:
+        text += f"\nno measure of unknown recordings: {record['no_measure_of_unknown_recordings']}"
     for name, accuracy in record.get("accuracy_by_inputs", {}).items():
         text += f"\ngiven {name.replace('_', ' ')}: {accuracy:.1%}"
     if "control" in record:

@@ -14,6 +14,7 @@ from tfaudio.augment.waveform import WaveformAugmentation
 from tfaudio.config import RunConfig
 from tfaudio.data.readers.walk import files_below
 from tfaudio.data.spec import AUDIO_EXTENSIONS, Skipped
+from tfaudio.data.split import Split
 from tfaudio.errors import TfaudioError
 from tfaudio.sound_file import mono_blocks, open_recording
 
@@ -57,6 +58,29 @@ def augmentation_sounds(config: RunConfig) -> tuple[Sounds | None, Sounds | None
     if reverb.probability and reverb.source == "files":
         responses = _read_folder(reverb.dir, "augment.reverb.dir", rate, _MOST_RESPONSES_MEGABYTES, "")
     return backgrounds, responses
+
+
+def check_backgrounds(config: RunConfig, split: Split) -> None:
+    """Raises TfaudioError if the backgrounds hold a recording that a run validates or tests on, under whatever name."""
+    background = config.augment.background
+    if not background.probability or not background.dir:
+        return
+    sizes: dict[int, list[Path]] = {}
+    for path in files_below(Path(os.path.abspath(Path(background.dir).expanduser())), []):
+        sizes.setdefault(path.stat().st_size, []).append(path)
+    known = []
+    for name in sorted({clip.path for clip in (*split.validation, *split.test)}):
+        file = Path(name)
+        alike = sizes.get(file.stat().st_size, []) if file.is_file() else []
+        if alike:
+            content = file.read_bytes()
+            known += [path.name for path in alike if path.read_bytes() == content]
+    if known:
+        raise TfaudioError(
+            f"augment.background.dir, {background.dir}, holds {len(known)} of the recordings to validate or test on "
+            f"({', '.join(sorted(set(known))[:3])}), which training must not hear; put the others into a folder of "
+            "their own."
+        )
 
 
 def _read_folder(folder: str | None, key: str, sample_rate: int, megabytes: float, way_out: str) -> Sounds:

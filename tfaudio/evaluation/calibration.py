@@ -130,9 +130,12 @@ def reliability_bins(
       equal_mass: make bins that hold equally many clips (or one more); otherwise bins of equal width from 0 to 1.
       num_bins: at most; empty bins are left out.
     """
-    confidences, correct = np.asarray(confidences, np.float64), np.asarray(correct, bool)
+    confidences, correct = np.asarray(confidences, np.float64), np.asarray(correct, np.float64)
     if equal_mass:
-        parts = np.array_split(np.lexsort((correct, confidences)), min(num_bins, len(confidences)))
+        # Equal scores may fall into two bins; each then has its share of the right among them.
+        _, tie = np.unique(confidences, return_inverse=True)
+        correct = (np.bincount(tie, correct) / np.bincount(tie))[tie] if len(tie) else correct
+        parts = np.array_split(np.argsort(confidences, kind="stable"), min(num_bins, len(confidences)))
     else:
         numbers = np.minimum((confidences * num_bins).astype(int), num_bins - 1)
         parts = [np.flatnonzero(numbers == number) for number in range(num_bins)]
@@ -164,8 +167,9 @@ def class_thresholds(scores: Array, targets: npt.NDArray[Any], labels: LabelMap)
             cuts = np.append(values[0] / 2, cuts)
         if not positive.any() or not len(cuts):
             continue
-        taken = own[None, :] >= cuts[:, None]
-        f1 = 2 * (taken & positive).sum(axis=1) / (taken.sum(axis=1) + positive.sum())
+        below = np.searchsorted(np.sort(own), cuts)  # clips that a threshold leaves out
+        hits_below = np.searchsorted(np.sort(own[positive]), cuts)
+        f1 = 2 * (positive.sum() - hits_below) / (len(own) - below + positive.sum())
         if f1.max() > 0:
             found[label] = round(float(cuts[f1.argmax()]), 6)
     return found
@@ -366,15 +370,19 @@ def _scored_of_none(bundle: Bundle, files: Sequence[str], progress: bool) -> Sco
     return Scored(logits, positions, np.zeros(len(indices), np.int64))
 
 
-def calibration_record(runs: Mapping[str, RunCalibration], labels: LabelMap) -> dict[str, Any]:
+def calibration_record(
+    runs: Mapping[str, RunCalibration], labels: LabelMap, *, tested: Sequence[str] = ()
+) -> dict[str, Any]:
     """Brings the runs of a cross-validation together: each test recording under the calibration of its own run.
 
     Args:
       runs: by the name of the run folder.
       labels: of all of them.
+      tested: the fold of each run, in their order; of several runs of one, recordings count once. Empty: all differ.
 
     Returns:
-      runs: what each keeps; before and after: `figures` over all test recordings, before and after calibration;
+      runs: what each keeps; before and after: `figures` over all test recordings, before and after calibration, of
+        taggers `tag_figures`, whose mean average precision is the mean over the runs;
       unknown: `unknown_figures` and the number of clips, calibrated, or None where no unknown recordings were given.
     """
     before = np.concatenate([run.test.scores() for run in runs.values()])
@@ -383,16 +391,23 @@ def calibration_record(runs: Mapping[str, RunCalibration], labels: LabelMap) -> 
     sizes = [len(run.test.targets) for run in runs.values()]
     record = {
         "num_bins": NUM_BINS,
-        "num_clips": len(targets),
+        "num_clips": sum(dict(zip(tested or runs, sizes, strict=True)).values()),
         "runs": {name: run.to_dict() for name, run in runs.items()},
     }
     if targets.ndim == 2:
         cuts = [list(tag_thresholds(labels, run.thresholds).values()) for run in runs.values()]
         found = np.repeat(cuts, sizes, axis=0)
         default = list(tag_thresholds(labels, {}).values())
+        ends = np.cumsum(sizes)[:-1]
+
+        def by_run(scores: Array) -> dict[str, float]:
+            """Scores of two models have no order in common."""
+            parts = zip(np.split(targets > 0, ends), np.split(scores, ends), strict=True)
+            return {"mean_average_precision": float(np.mean([mean_average_precision(*part) for part in parts]))}
+
         return record | {
-            "before": tag_figures(before, targets, default),
-            "after": tag_figures(after, targets, found),
+            "before": tag_figures(before, targets, default) | by_run(before),
+            "after": tag_figures(after, targets, found) | by_run(after),
         }
     unknown_before = np.repeat([run.unknown_before for run in runs.values()], sizes)
     unknown_after = np.repeat([run.unknown_below for run in runs.values()], sizes)

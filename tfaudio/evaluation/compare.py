@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfaudio.bundle import PREDICTIONS, fold_folders, is_run_folder, read_config
+from tfaudio.bundle import PREDICTIONS, SPLIT, fold_folders, is_run_folder, read_config, read_split
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.metrics import bootstrap_interval
 
@@ -73,6 +73,23 @@ def read_predictions(path: Path, *, seed: int | None = None) -> dict[Recording, 
         found[Recording(Path(relative).as_posix(), parts[relative])] = Prediction(label, predicted)
         parts[relative] += 1
     return found
+
+
+def check_same_test(a: Path, b: Path) -> None:
+    """Raises TfaudioError if two folders of runs were tested on recordings of other names below the data set's root.
+
+    Predictions hold whole paths, of which only what differs within a file is compared: two speakers' folders whose
+    recordings have the same names look alike by them.
+    """
+    tested = []
+    for path in (a, b):
+        runs = [path] if path.is_dir() and is_run_folder(path) else fold_folders(path) if path.is_dir() else []
+        if not runs or not all((run / SPLIT).is_file() for run in runs):
+            return  # files of predictions tell nothing of where they are from
+        tested.append({(read_config(run).data.dataset, name) for run in runs for name in read_split(run)["test"]})
+    if tested[0] != tested[1]:
+        _, other = min(tested[0] ^ tested[1])
+        raise TfaudioError(f"{a} and {b} were not tested on the same recordings ({other}); compare runs that were.")
 
 
 def _files(path: Path, seed: int | None) -> list[Path]:

@@ -126,18 +126,22 @@ def read_part(
     return data, data.recordings.select(clips)
 
 
-def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, progress: bool = True) -> Evaluation:
+def evaluate(
+    run: str | Path | Bundle, *, data: LabelledData | None = None, calibrated: bool = True, progress: bool = True
+) -> Evaluation:
     """Scores a run on the test recordings of its own split.
 
     Args:
       run: a run folder, or one that is loaded.
       data: its data set, if it was read already.
+      calibrated: of a run that `tfaudio calibrate` found thresholds and a temperature for, take them; a bundle that is
+        given has its temperature or has it not, as it was loaded.
       progress: show a bar while recordings are read.
 
     Raises:
       TfaudioError: if the run or its data cannot be read, or the data have changed since training.
     """
-    bundle = run if isinstance(run, Bundle) else load_bundle(run)
+    bundle = run if isinstance(run, Bundle) else load_bundle(run, calibrated=calibrated)
     if data is None:
         data, indices = read_part(bundle, "test", progress=progress)
     else:
@@ -150,7 +154,8 @@ def evaluate(run: str | Path | Bundle, *, data: LabelledData | None = None, prog
     clips = tuple(data.recordings.clips[index] for index in indices)
     metrics: Metrics | TagMetrics
     if bundle.config.multi_label:
-        thresholds = (read_calibration(bundle.path) or {}).get("thresholds")
+        found_by_calibration = read_calibration(bundle.path) if calibrated else None
+        thresholds = (found_by_calibration or {}).get("thresholds")
         metrics = compute_tag_metrics(targets, scores, bundle.labels, thresholds)
     else:
         metrics = compute_metrics(targets, scores, bundle.labels)

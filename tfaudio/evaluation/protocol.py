@@ -17,7 +17,7 @@ import tfaudio
 from tfaudio.config import RunConfig
 from tfaudio.data.spec import DatasetSpec
 from tfaudio.errors import TfaudioError
-from tfaudio.evaluation.metrics import bootstrap_interval, wilson_interval
+from tfaudio.evaluation.metrics import bootstrap_interval, grouped_bootstrap_interval, wilson_interval
 from tfaudio.registry import unknown_name_message
 
 # folds: each official fold tested by a model trained on the others. nested: the same, with every choice made
@@ -98,11 +98,15 @@ def by_fold_and_seed(results: Iterable[R]) -> dict[str, dict[int, R]]:
     return by_fold
 
 
-def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
+def summarize_folds(results: Iterable[FoldResult], *, by_group: bool = False) -> dict[str, Any]:
     """Brings the folds together.
 
     Several seeds of a fold are averaged clip by clip first, so that they make the estimate steadier without
     passing for more clips than there are.
+
+    Args:
+      results: one a fold and seed.
+      by_group: each fold is a group (a speaker) of its own, and the estimate is of other groups.
 
     Returns:
       mean: mean accuracy of the folds, each counting the same.
@@ -110,7 +114,8 @@ def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
       pooled: accuracy over all clips; equal to the mean if the folds have one size.
       interval: lower and upper end of the 95 % bootstrap interval of `pooled` over clips; Wilson's where all clips are
         right, or all wrong, since resampling them knows no doubt. It holds for other clips of the same kind, not for
-        other trainings.
+        other trainings. With `by_group` and several folds, of bootstrap over the groups.
+      interval_over: "recordings" or "groups".
       accuracy_per_fold: by name, in the order given.
       num_clips: number of distinct test clips.
       seeds: the seeds, sorted.
@@ -133,11 +138,13 @@ def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
     common = sorted(set.intersection(*(set(of_seed) for of_seed in by_fold.values())))
     by_seed = {str(seed): fmean(of_seed[seed].accuracy for of_seed in by_fold.values()) for seed in common}
     clips = np.concatenate(shares)
+    over_groups = by_group and len(shares) > 1
     return {
         "mean": fmean(accuracies),
         "standard_deviation": stdev(accuracies) if len(accuracies) > 1 else None,
         "pooled": float(clips.mean()),
-        "interval": list(_interval(clips)),
+        "interval": list(grouped_bootstrap_interval(shares) if over_groups else _interval(clips)),
+        "interval_over": "groups" if over_groups else "recordings",
         "accuracy_per_fold": dict(zip(by_fold, accuracies, strict=True)),
         "num_clips": len(clips),
         "seeds": sorted({seed for of_seed in by_fold.values() for seed in of_seed}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfaudio import bundle
+from tfaudio.errors import TfaudioError
 
 
 class RunKeeper(keras.callbacks.Callback):
@@ -71,9 +73,22 @@ class RunKeeper(keras.callbacks.Callback):
         folder = str(self.run_dir / bundle.CHECKPOINTS)
         self._manager = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=2)
         if resume and self._manager.latest_checkpoint:
-            checkpoint.restore(self._manager.latest_checkpoint).assert_existing_objects_matched()
+            self._restore(checkpoint, self._manager.checkpoints)
             self.history = read_history(self.run_dir)[: int(self._finished_epochs.numpy())]
         return int(self._finished_epochs.numpy())
+
+    def _restore(self, checkpoint: tf.train.Checkpoint, kept: Sequence[str]) -> None:
+        """Brings back the newest state that can be read."""
+        for path in reversed(kept):
+            try:
+                checkpoint.restore(path).assert_existing_objects_matched()
+                return
+            except (tf.errors.OpError, ValueError, LookupError, RuntimeError, AssertionError) as error:
+                reason = str(error).strip().splitlines()[0]
+        raise TfaudioError(
+            f"The state of training in {self.run_dir / bundle.CHECKPOINTS} cannot be read ({reason}); train again with "
+            "--overwrite."
+        )
 
     def should_stop(self) -> bool:
         """Whether patience has run out."""
@@ -100,7 +115,14 @@ class RunKeeper(keras.callbacks.Callback):
                 mean.assign(before + (weight - before) / (epoch + 1 - self.average_from))
         self._finished_epochs.assign(epoch + 1)
         assert self._manager is not None
-        self._manager.save(checkpoint_number=epoch + 1)
+        try:
+            self._manager.save(checkpoint_number=epoch + 1)
+        except tf.errors.OpError as error:
+            reason = error.message.strip().splitlines()[0]
+            raise TfaudioError(
+                f"The state of training cannot be written to {self.run_dir / bundle.CHECKPOINTS} ({reason}); make "
+                "room, and go on with --resume."
+            ) from error
         if self.should_stop():
             self.model.stop_training = True
 

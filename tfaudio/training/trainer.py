@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tfaudio import bundle
 from tfaudio.bundle import Bundle
 from tfaudio.config import RunConfig
-from tfaudio.data.augmentation import augmentation_sounds
+from tfaudio.data.augmentation import augmentation_sounds, check_backgrounds
 from tfaudio.data.labelled import LabelledData, fingerprint_of, read_labelled_data, split_of, split_record
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.data.spec import Clip, DatasetSpec
@@ -75,7 +75,7 @@ def train(
         _check_same_config(run_dir, config)
         _check_same_data(run_dir, config, data.spec)
         if (run_dir / bundle.WEIGHTS).is_file():  # written last
-            return bundle.load_bundle(run_dir)
+            return bundle.load_bundle(run_dir, calibrated=False)
     split = split_of(config, data.spec)
     labels, recordings = data.spec.labels, data.recordings
     targets = data.targets(labels, multi_hot=config.multi_label)
@@ -85,6 +85,7 @@ def train(
         targets = shuffled_labels(targets, (chosen, validation), config.training.seed)
     strategy = check_settings(config, len(labels))
     check_inputs_stay(run_dir, config)
+    check_backgrounds(config, split)
     teachers = find_teachers(config, data.spec, split)
     pretrained = find_pretrained(config, data.spec)
     tokenizer = None
