@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,10 +191,16 @@ def test_a_record_of_a_tagger_has_its_mean_average_precision_and_no_accuracy() -
 
 
 def test_of_groups_the_interval_is_over_groups() -> None:
-    results = [FoldResult(name, np.arange(100) < right) for name, right in (("ann", 60), ("bo", 95), ("cy", 80))]
-    over_clips, over_groups = summarize_folds(results), summarize_folds(results, by_group=True)
+    right_of = {"ann": 60, "bo": 95, "cy": 80}
+
+    def summary(of_group: bool, names: tuple[str, ...] = ("ann", "bo", "cy")) -> dict[str, Any]:
+        return summarize_folds(
+            FoldResult(name, tuple(np.arange(100) < right_of[name]), of_group=of_group) for name in names
+        )
+
+    over_clips, over_groups = summary(False), summary(True)
     assert (over_clips["interval_over"], over_groups["interval_over"]) == ("recordings", "groups")
     assert over_groups["interval"][0] < over_clips["interval"][0]
     assert over_groups["interval"][1] > over_clips["interval"][1]
     assert over_groups["pooled"] == over_clips["pooled"]
-    assert summarize_folds(results[:1], by_group=True)["interval_over"] == "recordings"
+    assert summary(True, ("ann",))["interval_over"] == "recordings"

@@ -77,7 +77,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         print(metrics_table(evaluation.metrics, title=title), flush=True)
         run_dir = output_dir / group.folder if len(groups) > 1 else output_dir
         found.append((run_dir, members, evaluation, title))
-        results.append(FoldResult(group.fold, evaluation.correct))
+        of_group = members[0].config.data.test_group is not None
+        results.append(FoldResult(group.fold, evaluation.correct, of_group=of_group))
         scored.append((evaluation, members[0]))
     make_writable_folder(output_dir)
     clear(output_dir)  # now that there is something to put in the place of what stood there
@@ -99,6 +100,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         num_clips=summary["num_clips"],
         extra={
             "averaged": "scores",
+            "interval_over": summary["interval_over"],
             "members": {group.fold: [str(run) for run in group.runs] for group in groups},
             "mean_over_folds": summary["mean"],
             "standard_deviation_over_folds": summary["standard_deviation"],

@@ -66,7 +66,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     config = OptimizeConfig(**{name: flag_values[name].value for name in _SETTINGS})
     gate = GateConfig(**{name: flag_values[name].value for name in _GATE})
     run_dir, output_dir = Path(flag_values.run_dir), Path(flag_values.output_dir)
-    from tfaudio.bundle import load_bundle, read_config
+    from tfaudio.bundle import load_bundle, read_config, read_split
 
     read_config(run_dir)
     refuse_existing_folder(output_dir, overwrite=flag_values.overwrite)
@@ -95,17 +95,23 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if flag_values.json:
         spec = read_dataset(bundle.config.data)
         accuracy = report.details["keras_accuracy"]
+        recordings = min(report.clips, len(read_split(run_dir)["test"]))  # windows of one are no more recordings
         record = result_record(
             dataset=spec.name,
             protocol=protocol_of(bundle.config, spec),
             model=bundle.config.model.name,
             accuracy=accuracy,
-            interval=wilson_interval(round(accuracy * report.clips), report.clips),
+            interval=wilson_interval(round(accuracy * recordings), recordings),
             seeds=[bundle.config.training.seed],
             command=command_line(),
             duration_seconds=round(time.monotonic() - started, 1),
-            num_clips=report.clips,
-            extra={"config": bundle.config.to_dict(), "report": report.to_dict()},
+            num_clips=recordings,
+            extra={
+                "scored": "windows",
+                "num_windows": report.clips,
+                "config": bundle.config.to_dict(),
+                "report": report.to_dict(),
+            },
         )
         write_json(flag_values.json, record)
     print(f"optimised into {output_dir}")

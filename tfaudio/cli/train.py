@@ -166,7 +166,6 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         spec,
         results,
         protocol,
-        tested=[config for config, _ in trained],
         chosen_epoch=_chosen_epoch(trained),
         candidates=candidates,
         choices=choices,
@@ -234,7 +233,7 @@ def _score(run: PlannedRun, bundle: Bundle, data: LabelledData) -> FoldResult | 
     print(metrics_table(evaluation.metrics, title=title), flush=True)
     if evaluation.by_inputs:
         print(inputs_table(evaluation.by_inputs), flush=True)
-    return evaluation.result(run.fold, seed=run.config.training.seed)
+    return evaluation.result(run.fold, run.config)
 
 
 def _record(
@@ -243,7 +242,6 @@ def _record(
     results: list[Any],
     protocol: str,
     *,
-    tested: list[RunConfig],
     chosen_epoch: str,
     candidates: list[dict[str, Any]],
     choices: dict[str, Choice],
@@ -253,10 +251,9 @@ def _record(
     from tfaudio.evaluation.tagging import chance, summarize_tags
 
     metric = "mean_average_precision" if config.multi_label else "accuracy"
-    by_group = any(run.data.test_group is not None for run in tested)
-    summary = summarize_tags(results) if config.multi_label else summarize_folds(results, by_group=by_group)
+    summary = summarize_tags(results) if config.multi_label else summarize_folds(results)
     extra = {
-        **({"interval_over": summary["interval_over"]} if by_group and not config.multi_label else {}),
+        **({} if config.multi_label else {"interval_over": summary["interval_over"]}),
         "mean_over_folds": summary["mean"],
         "standard_deviation_over_folds": summary["standard_deviation"],
         f"{metric}_per_fold": summary[f"{metric}_per_fold"],

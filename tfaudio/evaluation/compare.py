@@ -143,6 +143,9 @@ def _read_rows(file: Path) -> list[tuple[str, str, str]]:
 class Comparison:
     """Two classifiers on the same recordings.
 
+    Interval and test take the recordings as independent. Several of one speaker, or of one source, are not: both are
+    then surer than they may be.
+
     Args:
       num_clips: recordings.
       accuracy_a: of the first.

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfaudio.bundle import Bundle, load_bundle, read_calibration, read_split, write_csv
+from tfaudio.config import RunConfig
 from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
 from tfaudio.data.pipeline import Pipeline
 from tfaudio.data.recordings import Recordings
@@ -57,19 +58,20 @@ class Evaluation:
         """Whether the class of each recording was found; not of a tagger."""
         return tuple(bool(c) for c in self.scores.argmax(axis=1) == self.targets)
 
-    def result(self, fold: str, *, seed: int) -> FoldResult | TagResult:
+    def result(self, fold: str, config: RunConfig) -> FoldResult | TagResult:
         """Returns what a protocol takes of it.
 
         Args:
           fold: name of the fold or of the group that was tested on.
-          seed: of the training.
+          config: of the run.
         """
+        seed, of_group = config.training.seed, config.data.test_group is not None
         if isinstance(self.metrics, TagMetrics):
             return TagResult(fold, self.targets > 0, self.scores, seed=seed)
         details: dict[str, Any] = {"support": {row["label"]: row["support"] for row in self.metrics.per_class}}
         if self.by_inputs:
             details["by_inputs"] = {name: found.accuracy for name, found in self.by_inputs.items()}
-        return FoldResult(fold, self.correct, seed=seed, details=details)
+        return FoldResult(fold, self.correct, seed=seed, details=details, of_group=of_group)
 
     def write_predictions(self, path: Path, bundle: Bundle) -> None:
         """Writes one row a recording: where it is, what it is, what was heard and how surely."""

@@ -38,6 +38,7 @@ class FoldResult:
       correct: for each test clip, whether its class was found; in the order of the data set.
       seed: seed of the training; a fold may be given once a seed.
       details: anything else worth keeping, such as `Metrics.to_dict()`.
+      of_group: what was left out is a group (a speaker), and the figure is to be of other groups.
 
     Raises:
       TfaudioError: if there is no clip.
@@ -47,6 +48,7 @@ class FoldResult:
     correct: tuple[bool, ...]
     seed: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)
+    of_group: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fold", str(self.fold))
@@ -98,15 +100,11 @@ def by_fold_and_seed(results: Iterable[R]) -> dict[str, dict[int, R]]:
     return by_fold
 
 
-def summarize_folds(results: Iterable[FoldResult], *, by_group: bool = False) -> dict[str, Any]:
+def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
     """Brings the folds together.
 
     Several seeds of a fold are averaged clip by clip first, so that they make the estimate steadier without
     passing for more clips than there are.
-
-    Args:
-      results: one a fold and seed.
-      by_group: each fold is a group (a speaker) of its own, and the estimate is of other groups.
 
     Returns:
       mean: mean accuracy of the folds, each counting the same.
@@ -114,7 +112,7 @@ def summarize_folds(results: Iterable[FoldResult], *, by_group: bool = False) ->
       pooled: accuracy over all clips; equal to the mean if the folds have one size.
       interval: lower and upper end of the 95 % bootstrap interval of `pooled` over clips; Wilson's where all clips are
         right, or all wrong, since resampling them knows no doubt. It holds for other clips of the same kind, not for
-        other trainings. With `by_group` and several folds, of bootstrap over the groups.
+        other trainings. Of several groups left out in turn, of bootstrap over the groups.
       interval_over: "recordings" or "groups".
       accuracy_per_fold: by name, in the order given.
       num_clips: number of distinct test clips.
@@ -138,7 +136,7 @@ def summarize_folds(results: Iterable[FoldResult], *, by_group: bool = False) ->
     common = sorted(set.intersection(*(set(of_seed) for of_seed in by_fold.values())))
     by_seed = {str(seed): fmean(of_seed[seed].accuracy for of_seed in by_fold.values()) for seed in common}
     clips = np.concatenate(shares)
-    over_groups = by_group and len(shares) > 1
+    over_groups = len(shares) > 1 and all(result.of_group for seeds in by_fold.values() for result in seeds.values())
     return {
         "mean": fmean(accuracies),
         "standard_deviation": stdev(accuracies) if len(accuracies) > 1 else None,

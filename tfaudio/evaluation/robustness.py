@@ -307,9 +307,9 @@ def measure_run(
     name = f"degrading {bundle.path.name}" if progress else None
     scores = score_clips(bundle, degraded, np.arange(len(lengths)), progress=name)
     correct = scores.argmax(axis=1).reshape(len(points), len(clips)) == targets
-    seed_of_run = bundle.config.training.seed
+    seed_of_run, of_group = bundle.config.training.seed, bundle.config.data.test_group is not None
     return {
-        point: FoldResult(fold_of(bundle.config), tuple(row), seed=seed_of_run)
+        point: FoldResult(fold_of(bundle.config), tuple(row), seed=seed_of_run, of_group=of_group)
         for point, row in zip(points, correct, strict=True)
     }
 
