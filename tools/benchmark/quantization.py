@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def _begin(arguments: argparse.Namespace) -> dict[str, Any]:
         **{"settings": arguments.set, "seeds": [arguments.seed]},
     }
     if not arguments.json.exists():
-        return {**protocol, "command": " ".join(["python", *sys.argv]), "models": {}}
+        return {**protocol, "command": shlex.join(["python", *sys.argv]), "models": {}}
     result: dict[str, Any] = json.loads(arguments.json.read_text("utf-8"))
     if {key: result.get(key) for key in protocol} != protocol:
         sys.exit(f"{arguments.json} was measured with other settings; name another file, or remove it.")
