@@ -10,7 +10,7 @@ from tests.export.small_runs import LABELS, SAMPLE_RATE, Exported, tones
 from tfaudio.bundle import Bundle
 from tfaudio.errors import TfaudioError
 from tfaudio.export.artifact import clear_others, export_run
-from tfaudio.export.report import FORMATS, FormatReport, GateConfig
+from tfaudio.export.report import FORMATS, ExportReport, FormatReport, GateConfig
 from tfaudio.export.tflite import Conversion, TfliteConverter
 
 
@@ -161,16 +161,21 @@ def test_a_broken_variant_gets_no_name_and_no_earlier_file_stays(cnn: Exported, 
     assert json.loads((tmp_path / "report.json").read_text())["formats"]["float16"]["written"] is False
 
 
-def test_limits_on_time_size_and_memory(cnn: Exported, tmp_path: Path) -> None:
-    limits = {"max_latency_ms": 1e-6, "max_size_kb": 1.0, "max_memory_kb": 1.0}
-    report = export_run(
+def _export_few(cnn: Exported, folder: Path, gate: GateConfig) -> ExportReport:
+    """Exports a float file, compared on a dozen clips."""
+    return export_run(
         cnn.bundle,
         formats=["float32"],
-        output_dir=tmp_path / "out",
+        output_dir=folder,
         calibration=tones(4, 1)[0],
         test_waveforms=cnn.waveforms[:12],
-        gate=GateConfig(**limits),
+        gate=gate,
     )
+
+
+def test_limits_on_time_size_and_memory(cnn: Exported, tmp_path: Path) -> None:
+    limits = {"max_latency_ms": 1e-6, "max_size_kb": 1.0, "max_memory_kb": 1.0}
+    report = _export_few(cnn, tmp_path / "out", GateConfig(**limits))
     (withheld,) = report.failed
     assert [f"--{name}" in problem for name, problem in zip(limits, withheld.problems, strict=True)] == [True] * 3
     assert withheld.layers == ()
@@ -184,17 +189,13 @@ def test_what_cannot_be_measured_is_exported_all_the_same(
     cnn: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tfaudio.memory._TIMEOUT_SECONDS", 1e-3)
-    report = export_run(
-        cnn.bundle,
-        formats=["float32"],
-        output_dir=tmp_path / "out",
-        calibration=tones(4, 1)[0],
-        test_waveforms=cnn.waveforms[:12],
-    )
+    report = _export_few(cnn, tmp_path / "out", GateConfig())
     (found,) = report.formats
     assert found.path == "model_float32.tflite"
     assert found.memory_bytes is None
     assert "cannot be measured" in report.to_text()
+    limited = _export_few(cnn, tmp_path / "limited", GateConfig(max_memory_kb=1e9))
+    assert ["cannot be measured" in problem for problem in limited.failed[0].problems] == [True]
 
 
 def test_a_classifier_made_elsewhere_passes_the_same_gate(cnn: Exported, tmp_path: Path) -> None:

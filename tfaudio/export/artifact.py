@@ -269,7 +269,9 @@ def _format_report(
         memory_bytes=cost.memory_bytes,
         size_bytes=candidate.size_bytes,
     )
-    problems = (*found.problems, *gate.over_budget(report))
+    # Who sets a limit must not get a file that nobody held to it.
+    unmeasured = [] if cost.problem is None or gate.max_memory_kb is None else [cost.problem]
+    problems = (*found.problems, *gate.over_budget(report), *unmeasured)
     if not problems:
         return report
     layers = maker.layer_errors(candidate) if found.problems else []
