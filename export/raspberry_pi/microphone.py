@@ -45,7 +45,7 @@ class Microphone:
         self._waiting: queue.Queue[np.ndarray] = queue.Queue(_BLOCKS_WAITING)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Yields int16 [samples, 1], silence in place of what was dropped; ends when the microphone has vanished."""
+        """Yields int16 [samples, 1]; ends when the microphone has vanished."""
 
         def take(block: np.ndarray, frames: int, time: Any, status: Any) -> None:
             del frames, time
@@ -63,7 +63,6 @@ class Microphone:
             blocksize=round(_BLOCK_SECONDS * self.sample_rate),
             callback=take,
         )
-        replaced = 0
         with stream:
             while True:
                 try:
@@ -72,9 +71,6 @@ class Microphone:
                     return
                 self.given_blocks += 1
                 yield block
-                while replaced < self.dropped_blocks:  # else all times after it would be early
-                    replaced += 1
-                    yield np.zeros_like(block)
 
 
 def listen_to_microphone(
@@ -124,8 +120,8 @@ def _losses_told(microphone: Microphone, warn: Callable[[str], None]) -> Iterato
         if lost >= due:
             due = 2 * lost
             warn(
-                f"{microphone.dropped_blocks} blocks of {_BLOCK_SECONDS:g} s were dropped and heard as silence, and "
-                f"{microphone.overflows} were incomplete: the machine is too slow for this model."
+                f"{microphone.dropped_blocks} blocks of {_BLOCK_SECONDS:g} s were dropped, by which later times are "
+                f"too early, and {microphone.overflows} were incomplete: the machine is too slow for this model."
             )
 
 

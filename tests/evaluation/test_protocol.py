@@ -204,3 +204,6 @@ def test_of_groups_the_interval_is_over_groups() -> None:
     assert over_groups["interval"][1] > over_clips["interval"][1]
     assert over_groups["pooled"] == over_clips["pooled"]
     assert summary(True, ("ann",))["interval_over"] == "recordings"
+    right_of = dict.fromkeys(right_of, 100)
+    assert summary(True)["interval_over"] == "recordings"
+    assert summary(True)["interval"][0] < 1.0

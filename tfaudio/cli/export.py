@@ -141,7 +141,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             command=command_line(),
             duration_seconds=round(time.monotonic() - started, 1),
             num_clips=clips,
-            extra={"scored": "windows", "num_windows": windows, "accuracy_by_format": accuracies, "reports": by_fold},
+            extra={
+                **{"scored": "windows", "num_windows": windows, "interval_over": "recordings"},
+                **{"accuracy_by_format": accuracies, "reports": by_fold},
+            },
         )
         write_json(flag_values.json, record)
     print(f"exported to {output_dir}")

@@ -364,8 +364,10 @@ def summary_line(record: dict[str, Any]) -> str:
     clips = record["num_clips"]
     metric = next(name for name in _METRICS if name in record)
     name = _METRICS[metric]
-    over = f"{len(record[f'{metric}_per_fold'])} groups of " if record.get("interval_over") == "groups" else ""
-    text = f"{name} {record[metric]:.1%}, 95 % interval {low:.1%} to {high:.1%} over {over}{clips} recordings"
+    over = f"{clips} recordings"
+    if record.get("interval_over") == "groups":
+        over = f"{len(record[f'{metric}_per_fold'])} groups, {clips} recordings in all"
+    text = f"{name} {record[metric]:.1%}, 95 % interval {low:.1%} to {high:.1%} over {over}"
     if (count := len(record[f"{metric}_per_fold"])) > 1:
         deviation = record["standard_deviation_over_folds"]
         text += f"; mean of {count} folds {record['mean_over_folds']:.1%}, standard deviation {deviation:.1%}"

@@ -16,6 +16,7 @@ from tfaudio.data.readers.walk import files_below
 from tfaudio.data.spec import AUDIO_EXTENSIONS, Skipped
 from tfaudio.data.split import Split
 from tfaudio.errors import TfaudioError
+from tfaudio.golden import sha256
 from tfaudio.sound_file import mono_blocks, open_recording
 
 Sounds = list[npt.NDArray[np.float32]]
@@ -65,16 +66,16 @@ def check_backgrounds(config: RunConfig, split: Split) -> None:
     background = config.augment.background
     if not background.probability or not background.dir:
         return
-    sizes: dict[int, list[Path]] = {}
-    for path in files_below(Path(os.path.abspath(Path(background.dir).expanduser())), []):
-        sizes.setdefault(path.stat().st_size, []).append(path)
-    known = []
-    for name in sorted({clip.path for clip in (*split.validation, *split.test)}):
-        file = Path(name)
-        alike = sizes.get(file.stat().st_size, []) if file.is_file() else []
-        if alike:
-            content = file.read_bytes()
-            known += [path.name for path in alike if path.read_bytes() == content]
+    root = Path(os.path.abspath(Path(background.dir).expanduser()))
+    backgrounds = [path for path in files_below(root, []) if path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file()]
+    held_out = [Path(clip.path) for clip in (*split.validation, *split.test)]
+    # Few files are of one size, so few are read.
+    sizes = {path.stat().st_size for path in backgrounds}
+    alike = {path for path in held_out if path.is_file() and path.stat().st_size in sizes}
+    sizes = {path.stat().st_size for path in alike}
+    hashes = {sha256(path.read_bytes()) for path in alike}
+    same_size = [path for path in backgrounds if path.stat().st_size in sizes]
+    known = [path.name for path in same_size if sha256(path.read_bytes()) in hashes]
     if known:
         raise TfaudioError(
             f"augment.background.dir, {background.dir}, holds {len(known)} of the recordings to validate or test on "

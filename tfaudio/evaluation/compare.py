@@ -81,13 +81,14 @@ def check_same_test(a: Path, b: Path) -> None:
     Predictions hold whole paths, of which only what differs within a file is compared: two speakers' folders whose
     recordings have the same names look alike by them.
     """
-    tested = []
+    tested: list[set[tuple[str, str]]] = []
     for path in (a, b):
         runs = [path] if path.is_dir() and is_run_folder(path) else fold_folders(path) if path.is_dir() else []
         if not runs or not all((run / SPLIT).is_file() for run in runs):
             return  # files of predictions tell nothing of where they are from
         tested.append({(read_config(run).data.dataset, name) for run in runs for name in read_split(run)["test"]})
-    if tested[0] != tested[1]:
+    of_one_data_set = len({dataset for names in tested for dataset, _ in names}) == 1
+    if of_one_data_set and tested[0] != tested[1]:
         _, other = min(tested[0] ^ tested[1])
         raise TfaudioError(f"{a} and {b} were not tested on the same recordings ({other}); compare runs that were.")
 

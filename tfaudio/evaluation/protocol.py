@@ -112,7 +112,7 @@ def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
       pooled: accuracy over all clips; equal to the mean if the folds have one size.
       interval: lower and upper end of the 95 % bootstrap interval of `pooled` over clips; Wilson's where all clips are
         right, or all wrong, since resampling them knows no doubt. It holds for other clips of the same kind, not for
-        other trainings. Of several groups left out in turn, of bootstrap over the groups.
+        other trainings. Of groups left out in turn that differ, of bootstrap over the groups.
       interval_over: "recordings" or "groups".
       accuracy_per_fold: by name, in the order given.
       num_clips: number of distinct test clips.
@@ -136,7 +136,8 @@ def summarize_folds(results: Iterable[FoldResult]) -> dict[str, Any]:
     common = sorted(set.intersection(*(set(of_seed) for of_seed in by_fold.values())))
     by_seed = {str(seed): fmean(of_seed[seed].accuracy for of_seed in by_fold.values()) for seed in common}
     clips = np.concatenate(shares)
-    over_groups = len(shares) > 1 and all(result.of_group for seeds in by_fold.values() for result in seeds.values())
+    of_groups = all(result.of_group for seeds in by_fold.values() for result in seeds.values())
+    over_groups = of_groups and len(set(accuracies)) > 1  # groups that are all alike know no doubt, as one does
     return {
         "mean": fmean(accuracies),
         "standard_deviation": stdev(accuracies) if len(accuracies) > 1 else None,

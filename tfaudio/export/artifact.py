@@ -269,8 +269,10 @@ def _format_report(
         memory_bytes=cost.memory_bytes,
         size_bytes=candidate.size_bytes,
     )
-    # Who sets a limit must not get a file that nobody held to it.
-    unmeasured = [] if cost.problem is None or gate.max_memory_kb is None else [cost.problem]
+    unmeasured = []
+    if gate.max_memory_kb is not None and report.memory_bytes is None and candidate.name != SAVED_MODEL:
+        # Who sets a limit must not get a file that nobody held to it.
+        unmeasured = [cost.problem or "its memory cannot be measured on this system; leave --max_memory_kb out."]
     problems = (*found.problems, *gate.over_budget(report), *unmeasured)
     if not problems:
         return report
