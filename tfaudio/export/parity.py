@@ -191,7 +191,7 @@ def batches(waveforms: Iterable[Array], size: int) -> Iterator[Array]:
         yield np.stack(chunk).astype(np.float32, copy=False)
 
 
-def median_latency_ms(score: Score, *given: Any, runs: int = 30, budget_seconds: float = 2.0) -> float:
+def median_latency_ms(score: Callable[..., object], *given: Any, runs: int = 30, budget_seconds: float = 2.0) -> float:
     """Median time of a call with what is given, in ms, over up to `runs` calls after two that do not count."""
     score(*given)
     score(*given)

@@ -11,7 +11,6 @@ import ctypes
 import json
 import os
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from tfaudio.export.parity import median_latency_ms
 from tfaudio.memory import can_measure, growth, run_alone
 
 _LIBRARY = "libtensorflow_cc.so.2"
 _FLOAT, _STRING = 1, 7  # types.proto
 _EMPTY_STRING_BYTES = 24  # a TF_TString of zeros is the empty string
-_RUNS, _BUDGET_SECONDS = 30, 2.0
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,6 @@ def _library() -> Path | None:
     return path if path.is_file() else None
 
 
-class _Buffer(ctypes.Structure):
-    _fields_ = (("data", ctypes.c_void_p), ("length", ctypes.c_size_t), ("deallocator", ctypes.c_void_p))
-
-
 class _Output(ctypes.Structure):
     _fields_ = (("operation", ctypes.c_void_p), ("index", ctypes.c_int))
 
@@ -102,7 +97,6 @@ class _Session:
             getattr(lib, name).restype = ctypes.c_void_p
         lib.TF_Message.restype = ctypes.c_char_p
         self._status = ctypes.c_void_p(lib.TF_NewStatus())
-        self._tensors: list[ctypes.c_void_p] = []
 
     def load(self, task: Mapping[str, Any]) -> None:
         lib, threads = self._lib, int(task["num_threads"])
@@ -167,13 +161,7 @@ def _measure(task: Mapping[str, Any]) -> ServingCost:
             session.run()
 
     memory = growth(load_and_run)
-    times: list[float] = []
-    start = time.perf_counter()
-    while len(times) < _RUNS and (len(times) < 3 or time.perf_counter() - start < _BUDGET_SECONDS):
-        before = time.perf_counter()
-        session.run()
-        times.append(time.perf_counter() - before)
-    return ServingCost(float(np.median(times) * 1000), memory)
+    return ServingCost(median_latency_ms(session.run), memory)
 
 
 if __name__ == "__main__":
