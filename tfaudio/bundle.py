@@ -54,9 +54,11 @@ CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 # Of a cross-validation: what its runs have in common, and, of a nested one, the runs that its choices were made by.
 SHARED_CONFIG, CANDIDATES = "shared_config.json", "candidates"
 PREDICTIONS, RESULT, CALIBRATION = "predictions.csv", "result.json", "calibration.json"
+RECOGNIZER = "recognizer.json"  # of `tfaudio transcribe`, whose folders have the same weights and result
 _FILES = (
     *(CONFIG, LABELS, NORMALIZATION, SPLIT, WEIGHTS, HISTORY, SKIPPED, METRICS, PREDICTIONS, RESULT),
     *("metrics.txt", "confusion.csv", "confusion.png", SHARED_CONFIG, CALIBRATION, VOCABULARY),
+    RECOGNIZER,
 )
 _SPLIT_KEYS = {"fingerprint": str, "rule": str, "train": list, "validation": list, "test": list}
 

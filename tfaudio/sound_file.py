@@ -26,6 +26,9 @@ _BLOCK_FRAMES = 65_536
 # A recording up to this long is read in one piece: soundfile seeks after each read, which in a FLAC decodes anew.
 _WHOLE_FRAMES = 2**22
 _ALIGNMENT = 64  # bytes; TensorFlow takes over an array that begins at a multiple, and copies any other
+# libsndfile 1.2.2 that seeks into the last page of an Ogg gives samples of another place. A page holds at most 255
+# packets, an Opus packet at most 5,760 samples, a Vorbis packet fewer.
+_LARGEST_OGG_PAGE = 255 * 5_760
 _UNCOMPRESSED = (1, 3, 0xFFFE)  # WAV's codes of integers, floats and either; a block of these is a sample
 _UNKNOWN_SIZE = 0xFFFFFFFF  # what programs that write into a pipe put where the length belongs
 _UNKNOWN_FRAMES = 2**62  # libsndfile's answer for a FLAC without a length is above
@@ -131,7 +134,7 @@ def promised_frames(sound: soundfile.SoundFile) -> int | None:
 
 def seekable_frames(sound: soundfile.SoundFile) -> int | None:
     """Samples of each channel, of a file in which any of them can be gone to; None of an MP3, or of unknown length."""
-    return None if sound.format in ("MP3", "MPEG") else promised_frames(sound)
+    return promised_frames(sound) if sound.seekable() and sound.format not in ("MP3", "MPEG") else None
 
 
 def read_stretch(sound: soundfile.SoundFile, name: str, begin: int, end: int) -> npt.NDArray[np.float32]:
@@ -146,9 +149,10 @@ def read_stretch(sound: soundfile.SoundFile, name: str, begin: int, end: int) ->
     Raises:
       DecodeError: if it turns out to be damaged, truncated, or to hold NaN or infinite samples.
     """
+    first = min(begin, max(0, sound.frames - _LARGEST_OGG_PAGE)) if sound.format == "OGG" else begin
     with _damage_told(name):
-        sound.seek(begin)
-        block = sound.read(end - begin, dtype="float32", always_2d=True)
+        sound.seek(first)
+        block = sound.read(end - first, dtype="float32", always_2d=True)[begin - first :]
     if len(block) < end - begin:
         raise DecodeError(f"{name} {_truncated(end, begin + len(block))}.")
     return _mixed(block, name)

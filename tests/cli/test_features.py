@@ -75,6 +75,18 @@ def test_the_settings_of_a_run_are_taken(tmp_path: Path) -> None:
         assert stored["features"].shape[1] == 12
 
 
+@pytest.mark.parametrize("setting", ["standardize=false", "feature=waveform", "feature=mfcc+chroma"])
+def test_no_augmentation_stands_in_the_way_of_features(setting: str, tmp_path: Path) -> None:
+    """Which a run by one recipe has for its own features, and the defaults for mel."""
+    run = RunConfig().override({"augment.frequency_shift": 2, "augment.filter_augment.probability": 0.5})
+    (tmp_path / "config.json").write_text(json.dumps(run.to_dict()))
+    file, command = recording(tmp_path / "a.wav"), "--set=front_end."
+    for number, extra in enumerate(([], [f"--config={tmp_path / 'config.json'}"])):
+        output = tmp_path / f"{number}.npz"
+        assert main(["features", str(file), f"--output={output}", f"{command}{setting}", *extra]) == 0
+        assert output.is_file()
+
+
 def test_settings_that_librosa_knows_nothing_of_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     chosen = ["deltas=1", "compression=pcen"]
     assert main(["features", "--compare=librosa", *(f"--set=front_end.{text}" for text in chosen)]) == 0

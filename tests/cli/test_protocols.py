@@ -251,6 +251,9 @@ def test_a_result_of_weights_that_saw_the_test_says_so_and_one_of_groups_too() -
         **{"accuracy": 0.9, "interval": [0.8, 1.0], "num_clips": 9, "seeds": [0], "accuracy_per_fold": {"1": 0.9}},
         "no_measure_of_unknown_recordings": "the weights to start from may know test recordings",
     }
+    control = {**record, "control": {"guess": 0.1}, "accuracy_by_inputs": {"audio_and_shuffled_text": 0.5}}
+    assert "given audio and shuffled text: 50.0%" in summary_line(control)
+    assert "a guess is right in 10.0%, and the accuracy is ABOVE IT" in summary_line(control)
     of_groups = {
         **{**record, "accuracy_per_fold": {"ann": 0.8, "bob": 1.0}, "interval_over": "groups"},
         **{"mean_over_folds": 0.9, "standard_deviation_over_folds": 0.14},

@@ -264,6 +264,27 @@ def test_a_part_is_cut_from_the_whole(tmp_path: Path, extension: str) -> None:
         np.testing.assert_allclose(waveform, expected, atol=2e-4 if extension == "ogg" else 1e-6)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_part_within_the_last_page_of_an_ogg(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "x.ogg"
+    noise = np.random.default_rng(seed).normal(scale=0.1, size=44_100 * 4 + 777 * seed)
+    soundfile.write(path, noise, 44_100)
+    whole, _ = soundfile.read(path, dtype="float32")
+    for before_end in (0.02, 0.1, 0.3, 0.6):
+        start = round(len(whole) / 44_100 - before_end, 3)
+        part, _ = read_clip(Clip(str(path), "x", start=start))
+        np.testing.assert_array_equal(part, whole[round(start * 44_100) :])
+
+
+@pytest.mark.parametrize("subtype", ["GSM610", "G721_32"])
+def test_a_part_of_a_file_in_which_there_is_no_seeking(tmp_path: Path, subtype: str) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, sound("whistle", 1, 2.0), 8_000, subtype=subtype)
+    whole, _ = soundfile.read(path, dtype="float32")
+    part, _ = read_clip(Clip(str(path), "x", start=0.5, end=1.0))
+    np.testing.assert_array_equal(part, whole[4_000:8_000])
+
+
 def test_parts_of_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     soundfile.write(path, np.array([0.1, np.nan] * 8_000, np.float32), RATE, subtype="FLOAT")

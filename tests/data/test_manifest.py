@@ -51,6 +51,12 @@ def test_manifest_takes_absolute_paths_and_parts_of_a_file(tmp_path: Path) -> No
     assert spec.group_of(spec.clips[3]) == "other/x.wav"  # not the absolute path, which is another elsewhere
 
 
+def test_parts_of_one_file_stay_together_however_it_is_written(tmp_path: Path) -> None:
+    rows = ("a.wav,dog,0,1", "sub/../a.wav,cat,1,2", f"{tmp_path / 'a.wav'},cat,2,3", "b.wav,dog,,")
+    spec = read("manifest", manifest(tmp_path, "path,label,start,end", *rows))
+    assert [spec.group_of(clip) for clip in spec.clips] == ["a.wav", "a.wav", "a.wav", "b.wav"]
+
+
 def test_manifest_in_a_folder(tmp_path: Path) -> None:
     manifest(tmp_path, "path,label", "a.wav,dog", "b.wav,cat").rename(tmp_path / "manifest.csv")
     assert len(read("manifest", tmp_path).clips) == 2
@@ -83,6 +89,7 @@ def test_manifest_with_missing_files(tmp_path: Path) -> None:
         (["path,label", "a.wav,dog, barking"], "line 2, has 3 cells for 2 columns"),
         (["path,label", "a.wav,dog", "b.wav,cat", "a.wav,dog"], "line 4, repeats the clip of line 2"),
         (["path,label", "a.wav,dog", "./a.wav,cat"], "line 3, repeats the clip of line 2"),
+        (["path,label,start,end", "a.wav,dog,,", "a.wav,cat,0,"], "line 3, repeats the clip of line 2"),
         (["path,label,fold", "a.wav,dog,one"], "line 2: fold must be a whole number, not 'one'"),
         (["path,label,fold", "a.wav,dog,1.5"], "whole number"),
         (["path,label,fold", "a.wav,dog,1", "b.wav,cat,"], "line 3: column 'fold' is filled in some rows"),

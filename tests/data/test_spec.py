@@ -43,12 +43,6 @@ def test_folds_counts_and_groups() -> None:
     assert [spec.group_of(clip) for clip in spec.clips] == ["tom", "cat/c.wav", "dog/b.wav"]
 
 
-def test_without_drops_files_and_keeps_the_classes() -> None:
-    spec = pets().without("/data/dog/b.wav")
-    assert [clip.label for clip in spec.clips] == ["cat", "cat"]
-    assert spec.labels == PETS
-
-
 def test_unknown_labels_are_refused() -> None:
     with pytest.raises(ValueError, match="fox"):
         DatasetSpec("pets", (Clip("/d/a.wav", "fox"),), PETS)

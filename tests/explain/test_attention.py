@@ -40,12 +40,18 @@ def test_weights_are_shares_and_scores_are_those_of_the_model(run):
     assert attention_png(waveforms[0], attention, run).startswith(b"\x89PNG")
 
 
-def test_the_last_patch_of_a_short_clip_may_be_a_part():
-    config = RunConfig(model=ModelConfig(name="attention"))
-    step, length = config.front_end.frame_step, config.front_end.frame_length
-    for frames in range(1, 70):
-        patches = -(-frames // 8)  # three halvings
-        assert _frames_per_patch(frames, patches) == min(8, 2 ** (frames - 1).bit_length()), (frames, step, length)
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("attention", {}, 8),
+        ("cnn", {"head": "attention", "frame_stride": 3}, 24),
+        ("yamnet", {"head": "attention"}, 96),
+    ],
+)
+def test_a_patch_has_the_models_own_length(name, options, expected):
+    model = attention_model(build_model(ModelConfig(name=name, options=options), input_shape=(None, 64), num_classes=3))
+    # Whatever part of a patch the last one of a clip is.
+    assert {_frames_per_patch(model, (frames, 64)) for frames in (1, 31, 97, 501)} == {expected}
 
 
 def test_tags_get_the_scores_of_the_model(tmp_path):

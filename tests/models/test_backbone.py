@@ -153,6 +153,8 @@ def test_networks_that_are_not_there_or_take_no_such_image_are_refused():
         build("backbone", {"application": "MobileNetV3Smal"})
     with pytest.raises(TfaudioError, match=r"Unknown model.options.application of 'backbone' '3'"):
         build("backbone", {"application": 3})
+    with pytest.raises(TfaudioError, match=r"Unknown model\.options\.application of 'backbone'"):
+        build("backbone", {"application": ["ResNet50"]})
     with pytest.raises(TfaudioError, match=r"Xception cannot be made for images of \(64, 40, 3\) .*image_size"):
         build("backbone", {"application": "Xception"})
 

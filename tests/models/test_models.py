@@ -225,6 +225,8 @@ def test_options_reach_the_builder_and_typos_raise():
         ("ensemble", {"members": "cnn"}, r'members of \'ensemble\' must be a list such as \[{"name": "cnn"}'),
         ("ensemble", {"members": []}, "members of 'ensemble' must be a list"),
         ("ensemble", {"members": [{"name": "cnn", "options": {"filters": 8}}]}, "filters of 'cnn' must be a list"),
+        ("ensemble", {"members": [{"name": "audio_text"}]}, "members of 'ensemble' names 'audio_text', which takes te"),
+        ("ensemble", {"own_scales": "no"}, "own_scales of 'ensemble' must be true or false, not 'no'"),
         (
             "cnn",
             {"head": "sum"},

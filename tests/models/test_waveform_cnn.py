@@ -66,6 +66,9 @@ def test_other_features_are_no_waveform():
     config = RunConfig().override({"model.name": "waveform_cnn"})
     with pytest.raises(TfaudioError, match=r"'waveform_cnn' hears the waveform, not 'mel'; set front_end\.feature to"):
         build_classifier(config, 3)
+    options = {"members": [{"name": "cnn"}, {"name": "waveform_cnn"}]}
+    with pytest.raises(TfaudioError, match="'waveform_cnn' hears the waveform, not 'mel'"):
+        build_classifier(RunConfig().override({"model.name": "ensemble", "model.options": options}), 3)
 
 
 def test_filters_learn_from_the_waveform():

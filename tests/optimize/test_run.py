@@ -274,7 +274,13 @@ def test_mistakes_are_told_in_a_sentence(bundle: Bundle, tmp_path: Path, capsys:
 def test_runs_that_cannot_be_trained_so_are_refused(bundle: Bundle, tmp_path: Path) -> None:
     whole = RunConfig(clip=ClipConfig(seconds=None))
     learnt = bundle.config.override({"front_end.feature": "leaf", "augment.frequency_masks": 0})
-    for config, text in ((whole, "takes recordings whole"), (learnt, "has a learnt front end")):
+    control = bundle.config.override({"training.shuffle_labels": True})
+    refused = (
+        (whole, "takes recordings whole"),
+        (learnt, "has a learnt front end"),
+        (control, "a control that learnt shuffled labels"),
+    )
+    for config, text in refused:
         changed = Bundle(bundle.path, config, bundle.labels, bundle.normalization, bundle.classifier)
         with pytest.raises(ValueError, match=text):
             optimize_run(changed, ["qat"], tmp_path / "out")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -66,3 +68,23 @@ def test_off_is_off(tool: ModuleType) -> None:
 
 def test_the_cost_is_the_share_of_the_throughput_that_is_lost(tool: ModuleType) -> None:
     assert tool.cost({"with": [2.0, 4.0, 2.5], "without": [1.0, 3.0, 2.0]}) == 0.25
+
+
+def test_a_pipeline_that_was_timed_no_longer_works(tool: ModuleType) -> None:
+    """Its buffers would be filled while another is timed."""
+    made = []
+
+    def make() -> Iterator[int]:
+        while True:
+            made.append(len(made))
+            time.sleep(0.001)
+            yield made[-1]
+
+    dataset = tf.data.Dataset.from_generator(make, output_signature=tf.TensorSpec([], tf.int64)).prefetch(1_000)
+    seconds, _ = tool.time_of(dataset, untimed=3, steps=20)
+    assert seconds >= 0.001
+    time.sleep(0.1)
+    count = len(made)
+    assert count >= 23
+    time.sleep(0.3)
+    assert len(made) <= count + 1

@@ -157,6 +157,11 @@ def test_the_loss_is_that_of_all_ways_to_say_the_words():
         (["--output_dir=new", "--test_speakers=ann", "--set=front_end.feature=leaf"], "of which nothing is learnt"),
         (["--output_dir=new", "--test_speakers=ann", "--set=training.mixed_precision=true"], "in float32 on one"),
         (["--output_dir=new", "--test_speakers=ann", '--set=model.options={"with": 3}'], "with"),
+        (["--output_dir=new", "--test_speakers=ann", "--beam=1"], "--beam=1 searches greedily"),
+        *(
+            (["--output_dir=new", "--test_speakers=ann", f"--set={setting}"], "has no effect here")
+            for setting in ("model.name=crnn", "clip.seconds=2", "data.test_fold=1", "training.label_smoothing=0.4")
+        ),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(arguments, said, words, tmp_path, monkeypatch, capsys):
@@ -172,6 +177,7 @@ def test_mistakes_are_told_in_a_sentence(arguments, said, words, tmp_path, monke
 def test_what_else_lies_in_the_folder_stays(words, run, tmp_path, capsys):
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "dear.wav").write_bytes(b"mine")
+    (tmp_path / "run" / "config.json").write_text("{}")  # of a classifier that lay here
     command = ["transcribe", "--dataset=manifest", f"--data_dir={words}", f"--output_dir={tmp_path / 'run'}"]
     command += ["--test_speakers=bob", *SETTINGS, "--epochs=1", "--set=strings.per_epoch=16"]
     assert main(command) == 1
@@ -179,6 +185,7 @@ def test_what_else_lies_in_the_folder_stays(words, run, tmp_path, capsys):
     assert main([*command, "--overwrite"]) == 0
     assert (tmp_path / "run" / "dear.wav").read_bytes() == b"mine"
     assert load_recognizer(tmp_path / "run").config.training.epochs == 1
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_a_damaged_recognizer_says_so(run, tmp_path, capsys):

@@ -41,6 +41,7 @@ prints how far it is from librosa's; the exit code is 1 if one is further than i
 """
 
 _FORMATS = ("npz", "csv", "png")
+_PREFIX = "front_end."
 _LONGEST_COMPARED_SECONDS = 30
 
 _NOTE = """
@@ -95,9 +96,12 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 def _front_end(flag_values: flags.FlagValues) -> FrontEndConfig:
     chosen = settings_in_file(flag_values.config) if flag_values.config else {}
     for key in (given := assignments(flag_values)):
-        if not key.startswith("front_end."):
+        if not key.startswith(_PREFIX):
             raise UsageError(f"--set={key} has no effect here: features hang on front_end.* alone.")
-    return RunConfig().override({**chosen, **given}).front_end
+    of_front_end = {key.removeprefix(_PREFIX): v for key, v in {**chosen, **given}.items() if key.startswith(_PREFIX)}
+    # What else the file says must be settings, but no augmentation keeps a front end from computing features.
+    RunConfig().override({key: value for key, value in chosen.items() if not key.startswith(_PREFIX)})
+    return RunConfig().front_end.override(of_front_end)
 
 
 def _tell(skipped: list[Skipped]) -> None:

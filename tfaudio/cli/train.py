@@ -375,8 +375,8 @@ def summary_line(record: dict[str, Any]) -> str:
         text += f"; {count} seeds, standard deviation between them {record['standard_deviation_over_seeds']:.1%}"
     if "no_measure_of_unknown_recordings" in record:
         text += f"\nno measure of unknown recordings: {record['no_measure_of_unknown_recordings']}"
-    for name, accuracy in record.get("accuracy_by_inputs", {}).items():
-        text += f"\ngiven {name.replace('_', ' ')}: {accuracy:.1%}"
+    for inputs, accuracy in record.get("accuracy_by_inputs", {}).items():
+        text += f"\ngiven {inputs.replace('_', ' ')}: {accuracy:.1%}"
     if "control" in record:
         guess = record["control"]["guess"]
         leak = "something of the test recordings is in training"

@@ -32,6 +32,13 @@ rate on strings of the speakers that were left out.
 """
 
 
+# What classifiers heed and recognisers do not.
+_UNHEEDED = (
+    *("clip.", "text.", "model.name", "model.score_activation", "training.label_smoothing", "data.test_"),
+    *("data.validation_fraction", "data.left_out_fold", "data.train_on_all"),
+)
+
+
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the command's flags."""
     flags.DEFINE_string("run_dir", None, "Recogniser to use.", flag_values=flag_values)
@@ -91,6 +98,8 @@ def _train(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     refuse_arguments(arguments)
     if not flag_values.test_speakers:
         raise UsageError("--test_speakers is needed: what a recogniser makes of voices it knows says little.")
+    if flag_values.beam == 1:
+        raise UsageError("--beam=1 searches greedily, which training measures anyway; give 2 or more, or leave it out.")
     started, output_dir = time.monotonic(), Path(flag_values.output_dir)
     refuse_existing_folder(output_dir, overwrite=flag_values.overwrite)
     if flag_values.json:
@@ -111,7 +120,7 @@ def _train(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         print(f"not used: {left_out.path}: {left_out.reason}", file=sys.stderr)
     recognizer = train_recognizer(config, strings, data, test_speakers=flag_values.test_speakers)
     words = {s: w for s, w in words_of_speakers(data).items() if s in flag_values.test_speakers}
-    width = max(2, flag_values.beam)
+    width = flag_values.beam
     errors = evaluate_recognizer(recognizer, words, width=width)
     record = {
         "dataset": data.spec.name,
@@ -149,6 +158,9 @@ def _settings(flag_values: flags.FlagValues) -> tuple[RunConfig, dict[str, Any]]
         if flag_values[name].value is not None:
             chosen[f"training.{name}"] = flag_values[name].value
     chosen |= assignments(flag_values)
+    for key in chosen:
+        if key.startswith(_UNHEEDED):
+            raise UsageError(f"--set={key} has no effect here: speakers are left out, and strings are heard whole.")
     strings = {key.removeprefix("strings."): chosen.pop(key) for key in list(chosen) if key.startswith("strings.")}
     settings = recipe(flag_values.dataset, "ctc", name=flag_values.recipe)
     return RunConfig().override({**settings, "model.name": "ctc", **chosen}), strings

@@ -71,11 +71,6 @@ class CatalogEntry:
     archives: tuple[Archive, ...] = ()
     by_hand: str = ""
 
-    @property
-    def needs_data_dir(self) -> bool:
-        """Whether the user must say where it lies."""
-        return self.built_in is None
-
 
 DATASETS: Registry[CatalogEntry] = Registry("data set")
 

@@ -33,10 +33,10 @@ def read_manifest(path: Path) -> DatasetSpec:
         raise TfaudioError(f"{path} does not exist; name the CSV file of the data set in data.data_dir (--data_dir).")
     clips: list[Clip] = []
     filled: dict[str, bool] = {}
-    seen: dict[tuple[str, float | None, float | None], int] = {}
+    seen: dict[tuple[str, float, float | None], int] = {}
     for line, row in csv_rows(path, required=("path", ("label", "labels"))):
         clip = _manifest_clip(path, line, row)
-        key = (os.path.normpath(clip.path), clip.start, clip.end)
+        key = (os.path.normpath(clip.path), clip.start or 0.0, clip.end)
         if key in seen:
             raise TfaudioError(f"{path}, line {line}, repeats the clip of line {seen[key]}; remove one of them.")
         seen[key] = line
@@ -83,8 +83,7 @@ def _manifest_clip(source: Path, line: int, row: dict[str, str]) -> Clip:
     split = (row.get("split") or "").lower() or None
     if split not in (None, "train", "validation", "test"):
         fail(f"split must be train, validation or test, not '{split}'.")
-    # An absolute path differs between machines, and so would a split by its hash; the spec finds a common root.
-    group = row.get("group") or (None if os.path.isabs(row["path"]) else Path(row["path"]).as_posix())
+    group = row.get("group") or _file_below(source.parent, row["path"])
     start, end = seconds("start"), seconds("end")
     if end is not None and end <= (start or 0.0):
         fail(f"end ({end:g} s) must come after start ({start or 0:g} s).")
@@ -99,6 +98,18 @@ def _manifest_clip(source: Path, line: int, row: dict[str, str]) -> Clip:
         end=end,
         also=tuple(also),
     )
+
+
+def _file_below(folder: Path, written: str) -> str | None:
+    """One name for one file, however a row writes its path.
+
+    None for an absolute path elsewhere: it differs between machines, and so would a split by its hash; the spec finds a
+    common root.
+    """
+    path, folder = Path(os.path.normpath(written)), Path(os.path.abspath(folder))
+    if path.is_absolute():
+        return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else None
+    return path.as_posix()
 
 
 def csv_rows(path: Path, required: Iterable[str | tuple[str, ...]]) -> Iterator[tuple[int, dict[str, str]]]:

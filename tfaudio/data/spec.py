@@ -7,7 +7,7 @@ import json
 import os
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -151,11 +151,6 @@ class DatasetSpec:
             for label in clip.labels:
                 counts[label] += 1
         return counts
-
-    def without(self, *paths: str) -> DatasetSpec:
-        """Returns a copy without the clips of these files; the classes and their order stay as they are."""
-        dropped = set(paths)
-        return replace(self, clips=tuple(clip for clip in self.clips if clip.path not in dropped))
 
     @cached_property
     def root(self) -> str:

@@ -11,6 +11,8 @@ from tfaudio.bundle import Bundle
 from tfaudio.errors import TfaudioError
 from tfaudio.models.classifier import scores_of
 
+_MANY = 20_160  # frames; a multiple of all numbers up to 10, of 32 and of 96
+
 
 @dataclass(frozen=True)
 class Attention:
@@ -65,7 +67,7 @@ def attend(bundle: Bundle, waveforms: np.ndarray) -> Attention:
     logits = outputs.pop("logits")
     pooling = outputs.pop("attention_pooling")
     front_end = bundle.config.front_end
-    frames_per_patch = _frames_per_patch(front_end.num_frames(waveforms.shape[-1]), pooling.shape[-1])
+    frames_per_patch = _frames_per_patch(model, tuple(features.shape[1:]))
     return Attention(
         scores=np.asarray(scores_of(logits, bundle.config.model.score_activation)),
         pooling=pooling,
@@ -74,9 +76,16 @@ def attend(bundle: Bundle, waveforms: np.ndarray) -> Attention:
     )
 
 
-def _frames_per_patch(frames: int, patches: int) -> int:
-    """Models only ever halve their frames; of a short clip the last patch may be a part of one."""
-    return next(size for power in range(32) if -(-frames // (size := 2**power)) == patches)
+def _frames_per_patch(model: keras.Model, shape: tuple[int, int]) -> int:
+    """From one patch to the next: what many frames more, which the usual sizes divide, add in patches.
+
+    One length would not tell, since its last patch may be a part of one.
+    """
+    frames, bins = shape
+    few, many = (
+        model.compute_output_shape((1, count, bins))["attention_pooling"][-1] for count in (frames, frames + _MANY)
+    )
+    return round(_MANY / (many - few))
 
 
 def attention_png(waveform: np.ndarray, attention: Attention, bundle: Bundle, *, index: int = 0) -> bytes:

@@ -223,7 +223,7 @@ def _applications() -> dict[str, Callable[..., keras.Model]]:
 
 def _body(application: str, image_shape: tuple[int, int, int], weights: str | None = None) -> keras.Model:
     known = _applications()
-    if application not in known:
+    if not isinstance(application, str) or application not in known:
         kind = "model.options.application of 'backbone'"
         raise TfaudioError(unknown_name_message(kind, str(application), list(known)))
     settings: dict[str, Any] = {"include_top": False, "weights": weights, "input_shape": image_shape, "pooling": "avg"}

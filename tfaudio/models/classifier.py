@@ -6,11 +6,12 @@ part is the classifier's first layer, a model of its own, and `body` is the arch
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from tfaudio.config import RunConfig
+from tfaudio.config import ModelConfig, RunConfig
 from tfaudio.config.front_end import WAVEFORM
 from tfaudio.errors import TfaudioError
 from tfaudio.features.front_end import FrontEnd, without_silence
@@ -47,7 +48,7 @@ def build_classifier(
     _check_text(config)
     masked = takes_mask(config) if masked is None else masked
     front_end = config.front_end
-    if config.model.name == "waveform_cnn" and front_end.feature != WAVEFORM:
+    if "waveform_cnn" in _names(config.model) and front_end.feature != WAVEFORM:
         raise TfaudioError(
             f"Model 'waveform_cnn' hears the waveform, not '{front_end.feature}'; set front_end.feature to 'waveform'."
         )
@@ -67,6 +68,13 @@ def build_classifier(
     features = learnt_part(inputs)
     logits = architecture({"features": features, "mask": mask} if masked else features)
     return keras.Model(inputs, logits, name=f"{front_end.feature}_{architecture.name}")
+
+
+def _names(model: ModelConfig) -> set[str]:
+    """The architecture, and those of an ensemble's members, whatever has been written for them."""
+    members = model.options.get("members")
+    listed = members if isinstance(members, (list, tuple)) else ()
+    return {model.name, *(str(member.get("name")) for member in listed if isinstance(member, Mapping))}
 
 
 def _check_text(config: RunConfig) -> None:

@@ -10,8 +10,8 @@ from keras import layers, ops
 
 from tfaudio.config import ModelConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.models.layers import model_inputs
-from tfaudio.models.registry import MODELS, build_model
+from tfaudio.models.layers import check_flag, model_inputs
+from tfaudio.models.registry import MODELS, build_model, takes_text
 
 _PAIR = ({"name": "cnn"}, {"name": "attention"})
 _LEAST_SCORE = 1e-30  # what a softmax rounds to zero has no logarithm
@@ -58,10 +58,17 @@ def ensemble(
             'model.options.members of \'ensemble\' must be a list such as [{"name": "cnn"}, {"name": "dense"}], not '
             f"{members!r}."
         )
+    check_flag("ensemble", own_scales=own_scales)
+    configs = [ModelConfig.from_dict(settings) for settings in members]
+    for config in configs:
+        if takes_text(config.name):
+            raise TfaudioError(
+                f"model.options.members of 'ensemble' names '{config.name}', which takes text beside the sound; choose "
+                "models of sound alone."
+            )
     inputs, features, mask = model_inputs(input_shape, masked=masked)
     scores = []
-    for index, settings in enumerate(members):
-        config = ModelConfig.from_dict(settings)
+    for index, config in enumerate(configs):
         if dropout is not None:
             config = config.replace(options={**config.options, "dropout": dropout})
         member = build_model(config, input_shape=input_shape, num_classes=num_classes, masked=masked)

@@ -151,6 +151,11 @@ def _random_features(bundle: Bundle) -> npt.NDArray[np.float32]:
             f"The run {bundle.path} gives recordings several classes, and what optimises runs knows one each; export "
             "it as it is, with --formats=int8."
         )
+    if bundle.config.training.shuffle_labels:
+        raise TfaudioError(
+            f"The run {bundle.path} is a control that learnt shuffled labels, and nothing that is worth keeping small; "
+            "name another."
+        )
     if clip.seconds is None:
         raise TfaudioError(
             f"The run {bundle.path} takes recordings whole (clip.seconds is null), and cannot be optimised; train one "

@@ -17,7 +17,7 @@ import tensorflow as tf
 import tfaudio
 from tfaudio.augment.seeds import fold_in, split_seed
 from tfaudio.augment.spectrogram import change_features, spec_augment
-from tfaudio.bundle import WEIGHTS, read_weights, write_weights
+from tfaudio.bundle import RECOGNIZER, WEIGHTS, clear, read_weights, write_weights
 from tfaudio.config import RunConfig
 from tfaudio.data.augmentation import waveform_augmentation
 from tfaudio.data.labelled import LabelledData
@@ -34,7 +34,6 @@ from tfaudio.training.trainer import Progress
 from tfaudio.transcription.decoding import beam_decode, edit_distance, greedy_decode
 from tfaudio.transcription.strings import Spoken, StringConfig, draw_strings
 
-RECOGNIZER = "recognizer.json"
 FORMAT_VERSION = 1
 _RESAMPLES = 10_000
 _TEST = 1_000_003  # what the seed of the strings to test on has and no epoch's
@@ -82,7 +81,7 @@ class Recognizer:
 
     def save(self, folder: Path) -> None:
         """Writes all that `load_recognizer` needs into a folder that is there, the weights last."""
-        (folder / WEIGHTS).unlink(missing_ok=True)  # of other settings
+        clear(folder)  # weights of other settings, or a classifier's run
         write_json(
             folder / RECOGNIZER,
             {

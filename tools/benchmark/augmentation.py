@@ -16,7 +16,6 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ import tensorflow as tf
 from tfaudio.config import AugmentConfig, Config, RunConfig
 from tfaudio.data.labelled import read_labelled_data
 from tfaudio.data.pipeline import Pipeline
+from tfaudio.data.recordings import parallel_calls
 from tfaudio.recipes import recipe
 
 # All that an augmentation can be asked to do, off.
@@ -42,8 +42,6 @@ _OFF = {
         f"augment.{name}.probability": 0.0 for name, value in vars(AugmentConfig()).items() if isinstance(value, Config)
     },
 }
-# Batches that are fetched before the clock starts: those that were prefetched while the other pipeline ran.
-_UNTIMED_STEPS = 8
 _GIGABYTES = {"in_memory": 4.0, "decoding": 0.0}  # data.memory_gigabytes
 
 
@@ -90,20 +88,22 @@ def measure(config: RunConfig, chosen: dict[str, Any], arguments: argparse.Names
     data = read_labelled_data(config, progress=False)
     targets, indices = data.targets(data.spec.labels), np.arange(len(data.recordings.clips))
     steps = arguments.examples // config.training.batch_size
-    timers = {}
+    # What is begun at once, and finished batches that wait: until they are through, nothing is steady.
+    untimed = 2 * parallel_calls(config.data) + 4
+    datasets = {}
     for name, changes in (("with", chosen), ("without", _OFF)):
         pipeline = Pipeline(data.recordings, targets, len(data.spec.labels), config.override(changes))
-        timers[name] = times(pipeline.training(indices), steps)
-        next(timers[name])  # traces and starts threads
-    wall: dict[str, list[float]] = {name: [] for name in timers}
-    processor: dict[str, list[float]] = {name: [] for name in timers}
+        datasets[name] = pipeline.training(indices)
+    wall: dict[str, list[float]] = {name: [] for name in datasets}
+    processor: dict[str, list[float]] = {name: [] for name in datasets}
     for number in range(arguments.rounds):
-        for name in sorted(timers, reverse=bool(number % 2)):
-            seconds, busy = next(timers[name])
+        for name in sorted(datasets, reverse=bool(number % 2)):
+            seconds, busy = time_of(datasets[name], untimed, steps)
             wall[name].append(seconds)
             processor[name].append(busy)
     examples = steps * config.training.batch_size
     return {
+        "augment": config.override(chosen).augment.to_dict(),
         **{f"examples_per_second_{name}": round(examples / statistics.median(t), 1) for name, t in wall.items()},
         "cost": cost(wall),
         "cost_in_processor_time": cost(processor),
@@ -117,16 +117,18 @@ def cost(seconds: dict[str, list[float]]) -> float:
     return round(1 - statistics.median(ratios), 3)
 
 
-def times(dataset: tf.data.Dataset, steps: int) -> Iterator[tuple[float, float]]:
-    """Yields the seconds, and the processor's seconds, that the next `steps` batches take, again and again."""
+def time_of(dataset: tf.data.Dataset, untimed: int, steps: int) -> tuple[float, float]:
+    """Returns the seconds, and the processor's seconds, that `steps` batches take after some that are not timed.
+
+    The pipeline is begun for them and ended after: one that waits would fill its buffers in the other's time.
+    """
     batches = iter(dataset)
-    while True:
-        for _ in range(_UNTIMED_STEPS):
-            next(batches)
-        begin, busy = time.perf_counter(), time.process_time()
-        for _ in range(steps):
-            next(batches)
-        yield time.perf_counter() - begin, time.process_time() - busy
+    for _ in range(untimed):
+        next(batches)
+    begin, busy = time.perf_counter(), time.process_time()
+    for _ in range(steps):
+        next(batches)
+    return time.perf_counter() - begin, time.process_time() - busy
 
 
 if __name__ == "__main__":

@@ -127,7 +127,8 @@ def _unknown(named: list[Clip], others: list[Clip]) -> list[Clip]:
         wanted = round(sum(clip.split == part for clip in named) / len(_TARGETS))
         candidates = [clip for clip in others if clip.split == part]
         candidates.sort(key=lambda clip: hash_fraction(f"{clip.text}/{Path(clip.path).name}", _UNKNOWN_SALT))
-        chosen += [replace(clip, label=UNKNOWN) for clip in candidates[:wanted]]
+        # Without the word: as text beside the sound it would say that it is none of the ten.
+        chosen += [replace(clip, label=UNKNOWN, text=None) for clip in candidates[:wanted]]
     return chosen
 
 
