@@ -37,7 +37,7 @@ def test_a_recipe_fits_the_settings_and_its_command_takes_it(name):
     assert set(found.datasets) <= set(DATASETS)
     command, flag_values = _parsed(found.command)
     config = settings_from(flag_values) if command == "train" else transcribe._settings(flag_values)[0]
-    expected = RunConfig().override(found.settings)
+    expected = RunConfig().override({**found.settings, **found.of_model.get(config.model.name, {})})
     for section in ("front_end", "clip", "augment", "training"):
         assert getattr(config, section) == getattr(expected, section), section
 
@@ -60,8 +60,9 @@ def test_every_figure_has_its_result(name, repository):
     assert found.minutes == round(result["duration_seconds"] / 60)
     # The stored figure is of these very settings, as far as they were known then, and of that command.
     stored = RunConfig().override({f"{s}.{k}": v for s, values in result["config"].items() for k, v in values.items()})
-    ours = RunConfig().override(found.settings)
+    ours = RunConfig().override({**found.settings, **found.of_model.get(stored.model.name, {})})
     assert (stored.front_end, stored.clip, stored.augment) == (ours.front_end, ours.clip, ours.augment)
+    assert stored.model.options == ours.model.options
     flags_of_result = set(re.findall(r"--(?:dataset|model|test_speakers|protocol)=\S+", result["command"]))
     assert set(re.findall(r"--(?:dataset|model|test_speakers|protocol)=\S+", found.command)) == flags_of_result
 
@@ -91,7 +92,9 @@ def test_the_defaults_of_data_sets_are_those_that_stored_figures_were_reached_wi
         "augment.mixup_alpha": 0.0, "augment.between_class.probability": 1.0,
         "training.weight_decay": 0.3, "training.epochs": 500,
     }  # fmt: skip
-    assert recipe("esc10", "cnn") == recipe("esc50", "cnn") == environmental
+    assert recipe("esc10", "cnn") == recipe("esc50", "cnn") == {
+        **environmental, "front_end.frame_length": 512, "front_end.frame_step": 256, "model.options.frame_stride": 4
+    }  # fmt: skip
     assert recipe("esc10", "attention") == {
         **environmental, "training.learning_rate": 1e-3, "training.weight_decay": 0.05
     }  # fmt: skip

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from absl import flags
 
@@ -35,7 +37,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         return 0
     for name in RECIPES:
         recipe = RECIPES[name]
-        settings = ", ".join(f"{key}={value}" for key, value in recipe.settings.items())
+        settings = "; ".join(
+            [_listed(recipe.settings), *(f"of {model}: {_listed(own)}" for model, own in recipe.of_model.items())]
+        )
         facts = {
             "for": recipe.purpose,
             "data sets": ", ".join(recipe.datasets) or "none unasked",
@@ -50,3 +54,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             lines = [value] if key == "command" else textwrap.wrap(value, _WIDTH, break_on_hyphens=False)
             print(textwrap.indent("\n".join(lines), " " * 14).replace(" " * 14, f"  {key:<12}", 1))
     return 0
+
+
+def _listed(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in settings.items())
