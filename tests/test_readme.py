@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import shlex
@@ -12,10 +13,13 @@ from absl import flags
 
 import tfaudio
 from tfaudio.cli.main import COMMANDS, _parse
+from tfaudio.cli.settings import parse_candidate, settings_from
 
 
 def _blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    # All blocks are found first: the end of another would pass for the beginning of one without a language.
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [block for name, block in found if name == language]
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +27,23 @@ def readme(repository):
     return (repository / "README.md").read_text("utf-8")
 
 
-def test_commands_parse(readme):
-    blocks = [block.replace("\\\n", "") for block in _blocks(readme, "")]
+def test_commands_parse_and_their_settings_exist(repository, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # where no run lies that --resume would read
+    pages = [repository / "README.md", *sorted((repository / "export").glob("**/README.md"))]
+    pages = [page for page in pages if "node_modules" not in page.parts]
+    blocks = [block.replace("\\\n", "") for page in pages for block in _blocks(page.read_text("utf-8"), "")]
     lines = [line for block in blocks for line in block.splitlines() if line.startswith("tfaudio ")]
-    assert len(lines) >= 5
+    assert len(lines) >= 30
     for line in lines:
         name, *arguments = shlex.split(line.split(">")[0], comments=True)[1:]
         flag_values = flags.FlagValues()
         module = COMMANDS[name].load()
         module.define_flags(flag_values)
         _parse(f"tfaudio {name}", flag_values, arguments)
+        if name in ("train", "pretrain"):
+            config = settings_from(flag_values)
+            for candidate in flag_values.candidate if "candidate" in flag_values else ():
+                config.override(parse_candidate(candidate))
 
 
 def test_python_names_resolve(readme):
@@ -40,6 +51,9 @@ def test_python_names_resolve(readme):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tfaudio":
                 assert hasattr(tfaudio, node.attr), node.attr
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("tfaudio"):
+                for alias in node.names:
+                    assert hasattr(importlib.import_module(str(node.module)), alias.name), alias.name
 
 
 def test_targets_and_links_exist(readme, repository):
@@ -75,3 +89,6 @@ def test_every_exported_figure_has_its_result(readme, repository):
         for (accuracy, size), kind in zip(told, formats, strict=True):
             assert accuracy == f"{100 * result['accuracy_by_format'][kind]:.1f}"
             assert not size or abs(int(size) - first[kind]["size_bytes"] / 1000) <= 0.5
+            assert not size or first[kind]["written"], f"{name} has withheld {kind}"
+            if kind in ("saved_model", "float32"):
+                assert first[kind]["max_score_difference"] < 1e-5, (name, kind)

@@ -101,6 +101,11 @@ void tfaudio_clip_features(const int16_t* waveform, float* workspace, int8_t* fe
 }
 
 void tfaudio_scores(const int8_t* logits, float* scores) {
+#if TFAUDIO_SCORES_SIGMOID
+  for (int i = 0; i < TFAUDIO_NUM_CLASSES; ++i) {
+    scores[i] = 1.0f / (1.0f + expf((TFAUDIO_OUTPUT_ZERO_POINT - logits[i]) * TFAUDIO_OUTPUT_SCALE));
+  }
+#else
   int best = logits[0];
   for (int i = 1; i < TFAUDIO_NUM_CLASSES; ++i) best = logits[i] > best ? logits[i] : best;
   float total = 0.0f;
@@ -109,4 +114,5 @@ void tfaudio_scores(const int8_t* logits, float* scores) {
     total += scores[i];
   }
   for (int i = 0; i < TFAUDIO_NUM_CLASSES; ++i) scores[i] /= total;
+#endif
 }

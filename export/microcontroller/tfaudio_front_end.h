@@ -28,7 +28,8 @@ void tfaudio_frame_features(const int16_t* samples, float* workspace, int8_t* fe
 // A clip: TFAUDIO_NUM_SAMPLES samples to TFAUDIO_NUM_FRAMES * TFAUDIO_NUM_BINS features.
 void tfaudio_clip_features(const int16_t* waveform, float* workspace, int8_t* features);
 
-// The model's output to TFAUDIO_NUM_CLASSES scores that sum to one.
+// The model's output to TFAUDIO_NUM_CLASSES scores: they sum to one, unless TFAUDIO_SCORES_SIGMOID says that a
+// recording may have several classes, each of which has a score of its own from 0 to 1.
 void tfaudio_scores(const int8_t* logits, float* scores);
 
 #ifdef __cplusplus

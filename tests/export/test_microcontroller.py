@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -136,8 +137,8 @@ int main() {
 """
 
 
-@needs_compiler
-def test_the_model_the_labels_and_the_operators_compile(folder: Path, tmp_path: Path) -> None:
+def _checked(folder: Path, tmp_path: Path) -> tuple[bytes, list[str]]:
+    """What CHECK writes to its outputs when it is compiled with a folder's sources."""
     methods = "".join(
         f'Status {name}() {{ added.push_back("{name}"); return kTfLiteOk; }}\n'
         for name in re.findall(r"resolver\.(\w+)\(\)", (folder / "tfaudio_operators.h").read_text())
@@ -152,13 +153,35 @@ def test_the_model_the_labels_and_the_operators_compile(folder: Path, tmp_path: 
     run("g++", "-std=c++11", *STRICT, f"-I{folder}", f"-I{SOURCES}", *parts, *objects, "-o", program)
     done = subprocess.run([program], capture_output=True, check=False)
     assert done.returncode == 0
-    assert done.stdout == (folder / "model.tflite").read_bytes()
-    lines = done.stderr.decode("utf-8").splitlines()
-    assert lines[::2] == list(LABELS)
+    return done.stdout, done.stderr.decode("utf-8").splitlines()
+
+
+def _logits(folder: Path) -> npt.NDArray[np.float64]:
+    """Those of CHECK, as the model means them."""
     interpreter = Interpreter(model_path=str(folder / "model.tflite"))
-    scale, _ = interpreter.get_output_details()[0]["quantization"]
-    logits = np.array([10, -20, 30, 127, -128, 0]) * scale
+    scale, zero = interpreter.get_output_details()[0]["quantization"]
+    return (np.array([10, -20, 30, 127, -128, 0]) - zero) * float(scale)
+
+
+@needs_compiler
+def test_the_model_the_labels_and_the_operators_compile(folder: Path, tmp_path: Path) -> None:
+    model, lines = _checked(folder, tmp_path)
+    assert model == (folder / "model.tflite").read_bytes()
+    assert lines[::2] == list(LABELS)
+    logits = _logits(folder)
     expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    np.testing.assert_allclose([float(line) for line in lines[1::2]], expected, rtol=1e-5)
+
+
+@needs_compiler
+def test_tags_have_scores_of_their_own_in_c(folder: Path, tmp_path: Path) -> None:
+    tagger = tmp_path / "tagger"
+    shutil.copytree(folder, tagger)
+    settings = (tagger / "tfaudio_settings.h").read_text()
+    assert "SCORES_SIGMOID 0" in settings  # test_tags.py has a tagger's, where it is 1
+    (tagger / "tfaudio_settings.h").write_text(settings.replace("SCORES_SIGMOID 0", "SCORES_SIGMOID 1"))
+    _, lines = _checked(tagger, tmp_path)
+    expected = 1 / (1 + np.exp(-_logits(tagger)))
     np.testing.assert_allclose([float(line) for line in lines[1::2]], expected, rtol=1e-5)
 
 

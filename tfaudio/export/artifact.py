@@ -100,6 +100,7 @@ def export_run(
       TfaudioError: for an unknown format, missing or ill-shaped clips, or a folder that stands or cannot be written.
     """
     names = check_formats(formats)
+    gate = (gate or GateConfig()).of_features(bundle.config.front_end.features)
     output_dir = Path(output_dir)
     refuse_existing(output_dir, overwrite=overwrite)
     clip = exported_clip(bundle, names, clip_seconds)
@@ -123,16 +124,14 @@ def export_run(
             {c.name: c.score for c in candidates if c.score is not None},
             waveforms=_of_length(calibration if test_waveforms is None else test_waveforms, num_samples),
             targets=test_targets if tested else None,
-            gate=gate or GateConfig(),
+            gate=gate,
             # Recordings taken whole are of unequal length.
             batch_size=1 if num_samples is None else BATCH_SIZE,
             texts=test_texts if tested and bundle.tokenizer is not None else None,
             thresholds=None if about.tag_thresholds is None else list(about.tag_thresholds.values()),
         )
         say("measuring time and memory")
-        reports = tuple(
-            _format_report(candidate, result, maker, gate or GateConfig(), bundle.labels) for candidate in candidates
-        )
+        reports = tuple(_format_report(candidate, result, maker, gate, bundle.labels) for candidate in candidates)
         report = ExportReport(
             output_dir=output_dir,
             clips=result.clips,
@@ -141,7 +140,7 @@ def export_run(
             keras_class_accuracy=_by_label(result.keras_class_accuracy, bundle.labels),
             keras_latency_ms=result.keras_latency_ms,
             formats=reports,
-            gate=gate or GateConfig(),
+            gate=gate,
             calibration_clips=len(calibration),
             calibration_names=tuple(calibration_names),
             details=_details(bundle, clip, num_samples, dataset_fingerprint, dataset_licence),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,8 @@ class GateConfig(Config):
       min_agreement: share of clips with the same best class as Keras; of taggers the mean over the clips of the tags
         in common with Keras, as a share of those that either gives.
       max_score_difference: largest difference of a score to Keras, for what computes in float32 (saved_model
-        and float32).
+        and float32); None for 1e-4, and for 1e-3 with the spectral contrast, whose valleys may be no more than the
+        rounding of a Fourier transform (`of_features`).
       max_latency_ms: of one call with one window, on one thread; None sets no limit.
       max_size_kb: of the file, 1000 bytes each; None sets no limit.
       max_memory_kb: that running a file takes on a device; None sets no limit. A SavedModel's is told alone.
@@ -71,19 +72,30 @@ class GateConfig(Config):
 
     max_accuracy_drop: float = 0.01
     min_agreement: float = 0.95
-    max_score_difference: float = 1e-4
+    max_score_difference: float | None = None
     max_latency_ms: float | None = None
     max_size_kb: float | None = None
     max_memory_kb: float | None = None
 
     def check(self) -> None:
         for name in ("max_accuracy_drop", "min_agreement", "max_score_difference"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise TfaudioError(f"The gate's {name} (--{name}) must be in [0, 1], not {getattr(self, name)}.")
+            limit = getattr(self, name)
+            if limit is not None and not 0 <= limit <= 1:
+                raise TfaudioError(f"The gate's {name} (--{name}) must be in [0, 1], not {limit}.")
         for name in ("max_latency_ms", "max_size_kb", "max_memory_kb"):
             limit = getattr(self, name)
             if limit is not None and not limit > 0:
                 raise TfaudioError(f"The gate's {name} (--{name}) must be positive, not {limit}.")
+
+    def of_features(self, features: Collection[str]) -> GateConfig:
+        """Returns the thresholds for a front end, whose features are named, with none of them left open."""
+        loose = self.max_score_difference is None and "spectral_contrast" in features
+        return self.replace(max_score_difference=1e-3 if loose else self.score_difference)
+
+    @property
+    def score_difference(self) -> float:
+        """The largest difference of a score, of a front end that nothing is known of if it was left open."""
+        return 1e-4 if self.max_score_difference is None else self.max_score_difference
 
     def over_budget(self, report: FormatReport) -> Iterator[str]:
         """Says which limits on time, size and memory a format exceeds."""

@@ -88,18 +88,18 @@ export class Microphone {
     } catch (error) {
       throw microphoneError(error);
     }
-    let listening: { context: AudioContext; source: AudioNode } | undefined;
+    let context: AudioContext | undefined;
     try {
-      listening = listen(stream, sampleRate);
-      await listening.context.audioWorklet.addModule(captureUrl);
+      const listening = listen(stream, sampleRate);
+      context = listening.context;
+      await context.audioWorklet.addModule(captureUrl);
+      const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
+      capture.port.onmessage = (message: MessageEvent<Float32Array>) => onBlock(message.data);
+      listening.source.connect(capture);
     } catch (error) {
-      stop(listening?.context, stream);
+      stop(context, stream);
       throw error;
     }
-    const { context, source } = listening;
-    const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
-    capture.port.onmessage = (message: MessageEvent<Float32Array>) => onBlock(message.data);
-    source.connect(capture);
     void context.resume(); // never resolves on a machine without sound output
     stream.getAudioTracks()[0]?.addEventListener("ended", onLost);
     return new Microphone(context, stream);
@@ -117,14 +117,19 @@ function stop(context: AudioContext | undefined, stream: MediaStream): void {
 
 /** A context at the model's rate, so that the browser resamples; some refuse the rate, or a microphone at another. */
 function listen(stream: MediaStream, sampleRate: number): { context: AudioContext; source: AudioNode } {
-  let wanted: AudioContext | undefined;
   try {
-    wanted = new AudioContext({ sampleRate });
-    return { context: wanted, source: wanted.createMediaStreamSource(stream) };
+    return sourceIn(new AudioContext({ sampleRate }), stream);
   } catch {
-    void wanted?.close();
-    const context = new AudioContext();
+    return sourceIn(new AudioContext(), stream);
+  }
+}
+
+function sourceIn(context: AudioContext, stream: MediaStream): { context: AudioContext; source: AudioNode } {
+  try {
     return { context, source: context.createMediaStreamSource(stream) };
+  } catch (error) {
+    void context.close();
+    throw error;
   }
 }
 

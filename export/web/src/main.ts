@@ -56,9 +56,9 @@ async function useModel(source: Blob, name: string): Promise<void> {
 /** Loads the model that the address names (?model=URL), or the one beside the page. */
 async function useFirstModel(): Promise<void> {
   const named = new URLSearchParams(location.search).get("model");
-  const url = new URL(named ?? DEFAULT_MODEL, document.baseURI);
   view.setState("busy");
   try {
+    const url = addressOf(named ?? DEFAULT_MODEL);
     const response = await fetch(url).catch(() => undefined);
     if (response?.ok) return await useModel(await response.blob(), baseName(url));
     if (named !== null) {
@@ -72,8 +72,21 @@ async function useFirstModel(): Promise<void> {
   view.setState("no model");
 }
 
+function addressOf(text: string): URL {
+  try {
+    return new URL(text, document.baseURI);
+  } catch {
+    throw new UserError(`${text} is no address; mend what follows ?model=, or choose a file.`);
+  }
+}
+
 function baseName(url: URL): string {
-  return decodeURIComponent(url.pathname.split("/").at(-1) || url.hostname);
+  const name = url.pathname.split("/").at(-1) || url.hostname;
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name; // a bare % in it
+  }
 }
 
 async function classifyFiles(files: File[]): Promise<void> {

@@ -1,6 +1,7 @@
 /** What a model file says of itself: its labels, the rate it hears at, and the window it takes. */
 
 import { UserError } from "./errors";
+import { samplesOf } from "./windows";
 import { readArchive } from "./zip";
 
 const LABELS_FILE = "labels.txt";
@@ -79,12 +80,11 @@ export async function readModelInfo(bytes: Uint8Array, name: string): Promise<Mo
   if (clip.seconds === null) {
     throw new UserError(`${name} takes recordings whole (clip.seconds is null), and this page hears by windows.`);
   }
-  const samples = (seconds: number): number => Math.max(1, Math.round(seconds * frontEnd.sample_rate));
   return {
     labels,
     sampleRate: frontEnd.sample_rate,
-    windowSamples: samples(clip.seconds),
-    hopSamples: samples(clip.hop_seconds ?? clip.seconds),
+    windowSamples: samplesOf(clip.seconds, frontEnd.sample_rate),
+    hopSamples: samplesOf(clip.hop_seconds ?? clip.seconds, frontEnd.sample_rate),
     short: clip.short,
     frameLength: frontEnd.frame_length,
     frameStep: frontEnd.frame_step,

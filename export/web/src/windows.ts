@@ -14,6 +14,13 @@ export function checkSamples(samples: Float32Array): void {
   }
 }
 
+/** A length in samples as Python rounds it, half to even: at least one. */
+export function samplesOf(seconds: number, sampleRate: number): number {
+  const exact = seconds * sampleRate;
+  const whole = Math.floor(exact);
+  return Math.max(1, exact - whole === 0.5 ? whole + (whole % 2) : Math.round(exact));
+}
+
 export type Clip = Pick<ModelInfo, "windowSamples" | "hopSamples" | "short">;
 
 /**

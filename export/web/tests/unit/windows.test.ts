@@ -1,7 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { checkSamples, countWindows, cutWindows, LatestSamples, type Clip } from "../../src/windows";
+import { checkSamples, countWindows, cutWindows, LatestSamples, samplesOf, type Clip } from "../../src/windows";
 
 const clip: Clip = { windowSamples: 8000, hopSamples: 8000, short: "pad" };
+
+describe("a length in samples", () => {
+  it("is the exporter's, which rounds half to even", () => {
+    expect([0.5, 1, 1.5].map((seconds) => samplesOf(seconds, 11025))).toEqual([5512, 11025, 16538]);
+    expect(samplesOf(0.25, 22050)).toBe(5512);
+    expect(samplesOf(1e-9, 16000)).toBe(1);
+  });
+});
 
 describe("windows of a recording", () => {
   it("are as many as tfaudio.config.ClipConfig says", () => {
