@@ -27,6 +27,7 @@ from tfaudio.files import write_atomically, write_json
 
 # The recipe as it was when the table was made, which is why it has speeds, no masks and mixes between classes now.
 BEFORE = (
+    *("--set=front_end.frame_length=1024", "--set=front_end.frame_step=512", "--set=model.options={}"),
     *("--set=augment.between_class.probability=0", "--set=augment.mixup_alpha=1"),
     *("--set=augment.speed.probability=0", "--set=augment.time_masks=2", "--set=augment.frequency_masks=2"),
     "--set=augment.frequency_mask_fraction=0.2",
