@@ -93,9 +93,11 @@ class Bundle:
     def check_can_be_tested(self) -> None:
         """Raises TfaudioError if the run held no recordings out to test on."""
         if self.config.data.train_on_all:
+            joined = self.config.model.name == "ensemble"
+            how = "joins the runs of several folds" if joined else "was trained with data.train_on_all"
             raise TfaudioError(
-                f"{self.path} was trained with data.train_on_all, so there are no recordings to test it on; name the "
-                "runs of a cross-validation (`tfaudio train --folds=all`), which tell what to expect of it."
+                f"{self.path} {how}, so there are no recordings to test it on; name the runs of a cross-validation "
+                "(`tfaudio train --folds=all`), which tell what to expect of it."
             )
 
     def unmasked_classifier(self) -> keras.Model:

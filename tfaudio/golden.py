@@ -81,7 +81,7 @@ class Golden:
                     sha256=dict(zip(names, map(str, arrays["sha256"]), strict=True)),
                 )
         except FileNotFoundError as error:
-            raise TfaudioError(f"There are no golden vectors {path}; copy {FILE} of the export to it.") from error
+            raise TfaudioError(f"There are no golden vectors {path}; copy {FILE} there from the export.") from error
         except TfaudioError:
             raise
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -314,6 +314,7 @@ def test_what_the_gate_withholds_is_told_by_the_exit_code(run, tmp_path, capsys)
     assert main([*command, f"--output_dir={tmp_path / 'out'}", "--max_size_kb=1"]) == 1
     told = capsys.readouterr().out
     assert "float32" in told
+    assert "move a limit (--min_agreement and others)\nno model was written; " in told
     assert not list((tmp_path / "out").rglob("*.tflite"))
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert not report["formats"]["float32"]["written"]

@@ -223,7 +223,7 @@ def test_spoilt_recordings(pets: Pets) -> None:
     assert details["silent"] == "nothing is louder than -72 dB of full scale"
     share = np.mean(np.abs(clipped) >= 0.999)
     assert details["clipped"] == f"{share:.1%} of the samples are at full scale"
-    assert details["other_rate"] == "1 clips have 8000 Hz where most have 16000 Hz"
+    assert details["other_rate"] == "1 clip has 8000 Hz where most have 16000 Hz"
 
 
 def test_silent_clips_are_not_called_copies(pets: Pets) -> None:

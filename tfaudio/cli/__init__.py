@@ -42,7 +42,8 @@ class UsageError(TfaudioError):
 def refuse_arguments(arguments: list[str]) -> None:
     """Raises UsageError if something other than flags was given to a command that takes flags only."""
     if arguments:
-        raise UsageError(f"Unexpected argument '{arguments[0]}'; this command takes flags only (--name=value).")
+        how = "--set=section.name=value, once for each setting" if "=" in arguments[0] else "--name=value"
+        raise UsageError(f"Unexpected argument '{arguments[0]}'; this command takes flags only ({how}).")
 
 
 def command_line() -> str:
@@ -59,3 +60,5 @@ def load_tensorflow() -> None:
         import tensorflow
 
         tensorflow.config.list_physical_devices()  # which is when it looks for GPUs; it starts none
+        # A command that runs one model after the other traces each once, which TensorFlow takes for a mistake.
+        tensorflow.get_logger().addFilter(lambda record: "tf.function retracing" not in record.getMessage())

@@ -12,7 +12,8 @@ from absl import flags
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
 from tfaudio.cli.recordings import expand_recordings
 from tfaudio.cli.scoring import check_scoring_flags, define_scoring_flags
-from tfaudio.files import check_can_write, write_atomically, write_json
+from tfaudio.errors import TfaudioError
+from tfaudio.files import write_atomically, write_json
 
 if TYPE_CHECKING:
     from tfaudio.data.spec import Skipped
@@ -62,7 +63,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     run_dir = Path(flag_values.run_dir)
     folders = run_folders(run_dir)
     for folder in folders:
-        check_can_write(folder / CALIBRATION, overwrite=flag_values.overwrite)
+        if (folder / CALIBRATION).exists() and not flag_values.overwrite:
+            raise TfaudioError(f"{folder} is calibrated already; pass --overwrite to calibrate it anew.")
     check_scoring_flags(flag_values)
 
     skipped: list[Skipped] = []
@@ -102,5 +104,5 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         write_json(report_dir / "calibration.json", record)
         write_atomically(report_dir / "calibration.txt", table)
         write_atomically(report_dir / "reliability.png", reliability_png(record, title=title))
-    print(f"kept in {run_dir}")
+    print(f"kept in {run_dir}; files that were exported before know nothing of it")
     return 0

@@ -145,7 +145,7 @@ def _across_folds(paths: list[Path], output_dir: Path, data_dir: str | None) -> 
     write_config(output_dir, config)
     write_json(output_dir / SPLIT, record)
     write_model(output_dir, members[0].labels, members[0].normalization, classifier)
-    print(f"one model of {len(members)} runs, whose recordings are known to it: nothing was measured")
+    print(f"{len(members)} runs are one model, which was not scored: some of them know each recording")
     print(f"ensemble: {output_dir}")
     return 0
 
@@ -163,7 +163,7 @@ def _write_run(run_dir: Path, members: list[Bundle], evaluation: Evaluation, tit
 
     reason = why_apart(members)
     if reason is not None:
-        print(f"no run folder of one model, only its predictions: {reason}.", file=sys.stderr)
+        print(f"scored alone, with no model to export: {reason}.", file=sys.stderr)
         return
     config, classifier = joined(members)
     make_writable_folder(run_dir)

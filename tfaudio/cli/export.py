@@ -147,7 +147,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             },
         )
         write_json(flag_values.json, record)
-    print(f"exported to {output_dir}")
+    if any(report.failed for report in reports.values()):
+        print("to let more pass: train longer, test on more recordings, or move a limit (--min_agreement and others)")
+    written = any(report.paths for report in reports.values())
+    print(f"exported to {output_dir}" if written else f"no model was written; {output_dir} says why")
     return 1 if any(report.failed for report in reports.values()) else 0
 
 

@@ -25,7 +25,7 @@ augmented, have to be told from those of others. DIR holds recordings in any ord
 recordings of that data set are taken, and with --folds or --protocol those of each of its splits.
 
   tfaudio pretrain --data_dir=recordings --model=attention --output_dir=weights
-  tfaudio train --dataset=folder --data_dir=birds --model=attention --initial_weights=weights --output_dir=runs/birds
+  tfaudio train --dataset=folder --data_dir=birds --model=attention --initial_weights=weights --output_dir=runs/tuned
   tfaudio pretrain --dataset=esc10 --data_dir=ESC-10 --folds=all --output_dir=esc10_weights
 
 Model, front end and recipe have to be those of the training that starts from the weights.

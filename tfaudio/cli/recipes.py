@@ -42,7 +42,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         )
         facts = {
             "for": recipe.purpose,
-            "data sets": ", ".join(recipe.datasets) or "none unasked",
+            "data sets": ", ".join(recipe.datasets) or "none by default; --recipe takes it",
             "command": recipe.command,
             "duration": NOT_MEASURED if recipe.minutes is None else f"{recipe.minutes} min on two CPU cores",
             "accuracy": recipe.accuracy,

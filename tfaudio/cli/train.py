@@ -367,7 +367,7 @@ def summary_line(record: dict[str, Any]) -> str:
     over = f"{clips} recordings"
     if record.get("interval_over") == "groups":
         over = f"{len(record[f'{metric}_per_fold'])} groups, {clips} recordings in all"
-    text = f"{name} {record[metric]:.1%}, 95 % interval {low:.1%} to {high:.1%} over {over}"
+    text = f"{name} {record[metric]:.1%}, 95 % bootstrap interval {low:.1%} to {high:.1%} over {over}"
     if (count := len(record[f"{metric}_per_fold"])) > 1:
         deviation = record["standard_deviation_over_folds"]
         text += f"; mean of {count} folds {record['mean_over_folds']:.1%}, standard deviation {deviation:.1%}"

@@ -275,5 +275,6 @@ def _spoilt(measures: dict[Clip, Measures]) -> Iterator[Finding]:
             yield Finding("odd_length", detail, first=clip, value=round(found.seconds, 4))
     for rate in sorted(set(rates) - {usual}):
         example = next(clip for clip, found in measures.items() if found.sample_rate == rate)
-        detail = f"{rates[rate]} clips have {rate} Hz where most have {usual} Hz"
+        count = "1 clip has" if rates[rate] == 1 else f"{rates[rate]} clips have"
+        detail = f"{count} {rate} Hz where most have {usual} Hz"
         yield Finding("other_rate", detail, first=example, value=float(rates[rate]))

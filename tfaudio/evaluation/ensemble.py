@@ -59,9 +59,9 @@ def group_members(paths: Sequence[Path]) -> list[Members]:
             )
         if count < 2 or count != max(counts.values()):
             raise TfaudioError(
-                f"An ensemble needs at least two runs of each test set, and as many of each, but '{fold}' has {count} "
-                f"({by_fold[fold][0]}) and '{max(counts, key=lambda f: counts[f])}' {max(counts.values())}; name runs "
-                "of the same folds."
+                f"An ensemble needs at least two runs of each test set, and as many of each, but of test set "
+                f"'{fold}' there are {count} ({by_fold[fold][0]}) and of '{max(counts, key=lambda f: counts[f])}' "
+                f"{max(counts.values())}; name runs of the same folds."
             )
     for runs in by_fold.values():
         _check_belong_together(runs)

@@ -69,7 +69,7 @@ def metrics_table(metrics: Metrics | TagMetrics, *, title: str = "") -> str:
     else:
         low, high = wilson_interval(sum(row[i] for i, row in enumerate(metrics.confusion)), metrics.num_clips)
         lines += [
-            f"accuracy                {metrics.accuracy:>7.1%}  (95 % interval {low:.1%} to {high:.1%})",
+            f"accuracy                {metrics.accuracy:>7.1%}  (Wilson's 95 % interval {low:.1%} to {high:.1%})",
             f"balanced accuracy       {metrics.balanced_accuracy:>7.1%}",
             f"macro F1                {metrics.macro_f1:>7.1%}",
             f"mean average precision  {metrics.mean_average_precision:>7.1%}",
@@ -87,6 +87,8 @@ def metrics_table(metrics: Metrics | TagMetrics, *, title: str = "") -> str:
         ]
         padded = [cell.rjust(w) for cell, w in zip(cells, columns.values(), strict=True)]
         lines.append("  ".join([_pad(names[row["label"]], width), *padded]))
+    if untested := [row["label"] for row in metrics.per_class if not row["support"]]:
+        lines += ["", f"without a test recording, and in no figure: {', '.join(untested)}"]
     return "\n".join(lines) + "\n"
 
 
