@@ -122,6 +122,19 @@ def test_the_loudest_that_is_audio_ends_no_stream(exported: Path) -> None:
     assert stream.status.hops == 4
 
 
+@pytest.mark.parametrize("rate", [SAMPLE_RATE, 44_100])
+def test_nothing_is_heard_beyond_the_end(exported: Path, rate: int) -> None:
+    """What is left of a hop is scored with silence behind it, whose length is not the stream's."""
+    scorer = SlidingWindow(Classifier(exported / "model_float32.tflite"), hop_seconds=0.5)
+    anything = DetectorConfig(threshold=0.0, smoothing_seconds=0.0)
+    stream = Stream(scorer, sample_rate=rate, detector=anything)
+    stream.process(np.zeros(round(1.1 * rate), np.float32))
+    found = stream.finish()
+    assert len(found) == len(LABELS)
+    assert {round(detection.end or 0.0, 4) for detection in found} == {1.1}
+    assert all(detection.start <= detection.peak <= 1.1001 for detection in found)
+
+
 def test_what_is_no_audio_is_refused(step_model: StepModel) -> None:
     stream = Stream(step_model)
     for block, message in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -73,6 +73,11 @@ class Detection:
     peak: float
     end: float | None
     score: float
+
+    def until(self, seconds: float) -> Detection:
+        """Returns it with no time beyond the end of the stream, behind which silence was scored."""
+        end = None if self.end is None else min(self.end, seconds)
+        return replace(self, start=min(self.start, seconds), peak=min(self.peak, seconds), end=end)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all of it, rounded, ready for JSON."""

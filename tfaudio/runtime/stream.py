@@ -127,10 +127,13 @@ class Stream:
         The next block begins another stream, at 0 seconds; `status` goes on.
         """
         hop, delay = self._scorer.hop_samples, self._scorer.delay_samples
-        rest = np.concatenate([self._resampler.flush(), np.zeros(delay, np.float32)])
+        flushed = self._resampler.flush()
+        length = (self._heard + len(self._held) + len(flushed)) / self._rate
+        rest = np.concatenate([flushed, np.zeros(delay, np.float32)])
         total = len(self._held) + len(rest)
         found = self._score(np.concatenate([rest, np.zeros(-total % hop, np.float32)]))
         found += self._detector.finish()
+        found = [detection.until(length) for detection in found]
         self.status.detections += len(found)
         self._begin()
         return found
