@@ -102,6 +102,13 @@ def test_a_recording_is_written_down(run, tmp_path, capsys):
     assert code == 1  # one of the two could not be read
 
 
+@pytest.mark.parametrize("command", [["predict", "--model={run}", "{run}/a.wav"], ["info", "{run}"]])
+def test_what_takes_classifiers_says_what_takes_this(command, run, capsys):
+    soundfile.write(run / "a.wav", tone("low", 0, 0), RATE)
+    assert main([part.format(run=run) for part in command]) == 1
+    assert f"is a recogniser of words; use `tfaudio transcribe --run_dir={run}`" in capsys.readouterr().err
+
+
 def test_a_batch_changes_nothing(run):
     recognizer = load_recognizer(run)
     short, long = (tone("low", 1, n).astype(np.float32) for n in (0, 2))

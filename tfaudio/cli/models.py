@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfaudio.bundle import fold_folders, is_run_folder, load_bundle, read_calibration, read_config
+from tfaudio.bundle import RECOGNIZER, fold_folders, is_run_folder, load_bundle, read_calibration, read_config
 from tfaudio.cli import load_tensorflow
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
@@ -65,6 +65,8 @@ def no_model_message(path: Path) -> str:
     inside += fold_folders(path) or sorted(fold for fold in path.glob("fold_*") if any(fold.glob("*.tflite")))
     if inside:
         return f"{path} is no model itself but holds some; name one of them: {', '.join(map(str, inside))}."
+    if (path / RECOGNIZER).is_file():
+        return f"{path} is a recogniser of words; use `tfaudio transcribe --run_dir={path}`."
     return f"{path} holds neither a run (config.json) nor a SavedModel (saved_model.pb); name one."
 
 
