@@ -178,7 +178,8 @@ def test_a_report_of_tags_has_no_confusion(tmp_path) -> None:  # type: ignore[no
     lines = metrics_table(metrics, title="Pets").splitlines()
     assert lines[0] == "Pets"
     assert [line.split()[0] for line in lines[2:7]] == ["recordings", "mean", "lwlrap", "macro", "micro"]
-    assert lines[-1].split() == ["c", "-", "-", "-", "-", "0"]
+    assert lines[-3].split() == ["c", "-", "-", "-", "-", "0"]
+    assert lines[-1] == "without a test recording, and in no figure: c"
     files = write_report(tmp_path, metrics, title="Pets")
     assert set(files) == {"metrics.json", "metrics.txt"}
     assert json.loads(files["metrics.json"].read_text())["lwlrap"] == pytest.approx(5 / 6)
