@@ -37,7 +37,7 @@ def test_a_recipe_fits_the_settings_and_its_command_takes_it(name):
     assert set(found.datasets) <= set(DATASETS)
     command, flag_values = _parsed(found.command)
     config = settings_from(flag_values) if command == "train" else transcribe._settings(flag_values)[0]
-    expected = RunConfig().override({**found.settings, **found.of_model.get(config.model.name, {})})
+    expected = RunConfig().override(recipe("folder", config.model.name, name=name))
     for section in ("front_end", "clip", "augment", "training"):
         assert getattr(config, section) == getattr(expected, section), section
 
@@ -60,7 +60,7 @@ def test_every_figure_has_its_result(name, repository):
     assert found.minutes == round(result["duration_seconds"] / 60)
     # The stored figure is of these very settings, as far as they were known then, and of that command.
     stored = RunConfig().override({f"{s}.{k}": v for s, values in result["config"].items() for k, v in values.items()})
-    ours = RunConfig().override({**found.settings, **found.of_model.get(stored.model.name, {})})
+    ours = RunConfig().override(recipe("folder", stored.model.name, name=name))
     assert (stored.front_end, stored.clip, stored.augment) == (ours.front_end, ours.clip, ours.augment)
     assert stored.model.options == ours.model.options
     flags_of_result = set(re.findall(r"--(?:dataset|model|test_speakers|protocol)=\S+", result["command"]))

@@ -14,7 +14,7 @@ from absl import flags
 
 from tfaudio.cli import UsageError, load_tensorflow
 from tfaudio.cli.recordings import expand_recordings
-from tfaudio.cli.settings import assignments, define_set, settings_in_file
+from tfaudio.cli.settings import assignments, define_set, of_section, settings_in_file
 from tfaudio.config import ClipConfig, FrontEndConfig, RunConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.files import check_can_write, write_atomically, write_json
@@ -98,10 +98,9 @@ def _front_end(flag_values: flags.FlagValues) -> FrontEndConfig:
     for key in (given := assignments(flag_values)):
         if not key.startswith(_PREFIX):
             raise UsageError(f"--set={key} has no effect here: features hang on front_end.* alone.")
-    of_front_end = {key.removeprefix(_PREFIX): v for key, v in {**chosen, **given}.items() if key.startswith(_PREFIX)}
     # What else the file says must be settings, but no augmentation keeps a front end from computing features.
     RunConfig().override({key: value for key, value in chosen.items() if not key.startswith(_PREFIX)})
-    return RunConfig().front_end.override(of_front_end)
+    return RunConfig().front_end.override(of_section("front_end", {**chosen, **given}))
 
 
 def _tell(skipped: list[Skipped]) -> None:

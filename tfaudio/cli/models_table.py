@@ -8,6 +8,7 @@ from dataclasses import asdict
 from absl import flags
 
 from tfaudio.cli import load_tensorflow, refuse_arguments
+from tfaudio.cli.settings import of_section
 from tfaudio.recipes import recipe
 
 USAGE = """tfaudio models [--format=json]
@@ -20,7 +21,6 @@ paper. Options of an architecture are in its docstring and are set by --set='mod
   tfaudio models --format=json
 """
 _CLASSES = 10
-_PREFIX = "front_end."
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -40,8 +40,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     rate, seconds = config.front_end.sample_rate, config.clip.seconds
     rows = []
     for name in MODELS:
-        chosen = {key.removeprefix(_PREFIX): v for key, v in recipe("", name).items() if key.startswith(_PREFIX)}
-        front_end = config.front_end.override(chosen)
+        front_end = config.front_end.override(of_section("front_end", recipe("", name)))
         shape = int(front_end.num_frames(config.clip.num_samples(rate))), front_end.num_learnt_bins
         rows.append((shape, model_facts(name, input_shape=shape, num_classes=_CLASSES)))
     if flag_values.format == "json":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
-from tfaudio.cli.settings import assignments, define_settings, settings_from
+from tfaudio.cli.settings import assignments, define_settings, of_section, settings_from
 from tfaudio.cli.train import check_protocol_flags, define_protocol, official_folds
 from tfaudio.files import make_writable_folder, refuse_existing, write_json
 
@@ -48,7 +48,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     refuse_arguments(arguments)
     check_protocol_flags(flag_values)
     started, output_dir = time.monotonic(), Path(flag_values.output_dir)
-    views = {key: value for key, value in assignments(flag_values).items() if key.startswith("contrastive.")}
+    views = of_section("contrastive", assignments(flag_values))
     flag_values.set = [text for text in flag_values.set if not text.startswith("contrastive.")]
     if flag_values.dataset is None and not flag_values.config:
         flag_values.dataset = _UNLABELLED
@@ -62,7 +62,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.training.pretrained import PRETRAINING
     from tfaudio.training.pretraining import ContrastiveConfig, clear_pretraining, pretrain
 
-    settings = ContrastiveConfig.from_dict({key.partition(".")[2]: value for key, value in views.items()})
+    settings = ContrastiveConfig.from_dict(views)
     skipped: list[Skipped] = []
     found = {}
     parts = _parts(config, flag_values, skipped)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,12 @@ def _parse_value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text  # a bare word, such as a name
+
+
+def of_section(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a section, by their names in it, of settings by dotted key."""
+    prefix = f"{section}."
+    return {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
 
 
 def settings_in_file(path: str) -> dict[str, Any]:
