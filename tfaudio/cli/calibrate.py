@@ -13,7 +13,7 @@ from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_argume
 from tfaudio.cli.recordings import expand_recordings
 from tfaudio.cli.scoring import check_scoring_flags, define_scoring_flags
 from tfaudio.errors import TfaudioError
-from tfaudio.files import write_atomically, write_json
+from tfaudio.files import check_can_write, write_atomically, write_json
 
 if TYPE_CHECKING:
     from tfaudio.data.spec import Skipped
@@ -65,6 +65,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     for folder in folders:
         if (folder / CALIBRATION).exists() and not flag_values.overwrite:
             raise TfaudioError(f"{folder} is calibrated already; pass --overwrite to calibrate it anew.")
+        check_can_write(folder / CALIBRATION, overwrite=True)
     check_scoring_flags(flag_values)
 
     skipped: list[Skipped] = []
