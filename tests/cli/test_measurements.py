@@ -13,11 +13,12 @@ import pytest
 import soundfile
 
 from tfaudio import bundle
-from tfaudio.bundle import load_bundle
+from tfaudio.bundle import load_bundle, read_config, write_config
 from tfaudio.cli.main import main
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation import robustness
 from tfaudio.evaluation.evaluate import evaluate
+from tfaudio.evaluation.protocol import NO_MEASURE
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,24 @@ def test_robustness_begins_at_the_accuracy_of_the_run(run: Path, tmp_path: Path)
     assert main(again) == 0
     limited = document(tmp_path / "r.json")
     assert limited["clean"]["num_clips"] == 5
+
+
+def test_every_result_of_weights_that_saw_the_test_says_so(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saw = tmp_path / "saw"
+    shutil.copytree(run, saw)
+    write_config(saw, read_config(saw).override({"training.initial_weights_saw_test": True}))
+    commands = {
+        "evaluate": [],
+        "robustness": ["--degradations=gain", "--limit=2"],
+        "export": [f"--output_dir={tmp_path / 'export'}", "--formats=float32"],
+    }
+    for command, given in commands.items():
+        told = tmp_path / f"{command}.json"
+        assert main([command, f"--run_dir={saw}", f"--json={told}", *given]) == 0
+        assert "may know test recordings" in document(told)[NO_MEASURE]
+    assert "no measure of unknown recordings: the weights" in capsys.readouterr().out
 
 
 def test_what_no_recording_at_a_rate_can_have_is_left_out_or_told(

@@ -10,9 +10,9 @@ import pytest
 from absl import flags
 
 from tfaudio import bundle
-from tfaudio.cli import train
+from tfaudio.cli import pretrain, train
 from tfaudio.cli.main import main
-from tfaudio.cli.settings import settings_from
+from tfaudio.cli.settings import parse_candidate, settings_from
 from tfaudio.config import RunConfig
 from tfaudio.errors import TfaudioError
 
@@ -23,6 +23,32 @@ def settings(*arguments: str) -> RunConfig:
     train.define_flags(flag_values)
     flag_values(["train", "--output_dir=unused", *arguments])
     return settings_from(flag_values)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *("--class_weights", "--early_stopping=3", "--shuffle_labels", "--teacher=runs/large"),
+        *("--initial_weights=weights", "--initial_weights_saw_test"),
+    ],
+)
+def test_pretrain_has_no_flag_of_what_only_a_classifier_heeds(argument: str) -> None:
+    flag_values = flags.FlagValues()
+    pretrain.define_flags(flag_values)
+    with pytest.raises(flags.UnrecognizedFlagError):
+        flag_values(["pretrain", "--output_dir=unused", argument])
+    validated = "--validation_fraction=0.2"  # without it, nothing could be stopped early
+    assert settings(validated, argument) != settings(validated)
+
+
+def test_an_object_changes_what_it_names_and_an_empty_one_clears() -> None:
+    changed = settings("--dataset=esc10", '--set=model.options={"head": "attention"}')
+    assert changed.model.options == {"frame_stride": 4, "head": "attention"}  # the recipe's, as its fine frames need
+    cleared = settings("--dataset=esc10", "--set=model.options={}", '--set=model.options={"head": "max"}')
+    assert cleared.model.options == {"head": "max"}
+    slower = settings("--dataset=esc10", '--set=augment.speed={"probability": 0.2}').augment.speed
+    assert (slower.probability, slower.factor) == (0.2, (0.8, 1.25))
+    assert parse_candidate('model.options={"head": "max"}') == {"model.options.head": "max"}
 
 
 def test_flags_change_a_recipe() -> None:

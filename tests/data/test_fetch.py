@@ -204,6 +204,18 @@ def test_another_file_than_the_known_one_is_refused_and_not_kept(server: Server,
     assert list((tmp_path / ".pets.download").iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_is_told_with_the_reason(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("'pets' is not writable")  # of one part, as pooch's is: it has no strerror
+
+    monkeypatch.setattr("pooch.retrieve", refuse)
+    server.files["pets.zip"] = zipped(**SOUNDS)
+    with pytest.raises(TfaudioError, match="'pets' is not writable; make room"):
+        fetch_dataset(server.entry("pets.zip"), tmp_path / "pets")
+
+
 def test_what_the_server_does_not_have(server: Server, tmp_path: Path) -> None:
     server.files["pets.zip"] = b""
     entry = server.entry("pets.zip")

@@ -84,7 +84,13 @@ def test_a_choice_never_sees_the_fold_that_is_tested(outer: int) -> None:
     assert len(final.train) == 3 * 6
 
 
-@pytest.mark.parametrize("key", ["data.test_fold", "training.seed", "front_end.sample_rate", "training.shuffle_labels"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("data.test_fold", "training.seed", "front_end.sample_rate", "training.shuffle_labels"),
+        "training.initial_weights_saw_test",
+    ],
+)
 def test_candidates_may_not_change_what_they_are_compared_by(key: str) -> None:
     (run,) = plan_runs(RunConfig(), dataset(), folds=[1])
     with pytest.raises(TfaudioError, match=key):

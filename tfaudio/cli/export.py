@@ -119,14 +119,15 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         for name, accuracy in accuracies.items():
             print(f"mean over {len(folds)} runs: {name:<14} {accuracy:.4f}")
     if flag_values.json and (config.multi_label or not accuracies):
-        from tfaudio.evaluation.protocol import versions
+        from tfaudio.evaluation.protocol import caveats, versions
 
         # No result of a protocol: nothing was tested, or the interval takes scores, which the gate does not keep.
         facts = {"dataset": spec.name, "model": config.model.name, "command": command_line(), "versions": versions()}
+        facts |= caveats(config)
         write_json(flag_values.json, {**facts, f"{metric}_by_format": accuracies, "reports": by_fold})
     elif flag_values.json:
         from tfaudio.evaluation.metrics import wilson_interval
-        from tfaudio.evaluation.protocol import protocol_of, result_record
+        from tfaudio.evaluation.protocol import caveats, protocol_of, result_record
 
         # Seeds share their test recordings, as windows share a recording: more of them are no more recordings.
         clips = recordings // len(seeds)
@@ -143,7 +144,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             num_clips=clips,
             extra={
                 **{"scored": "windows", "num_windows": windows, "interval_over": "recordings"},
-                **{"accuracy_by_format": accuracies, "reports": by_fold},
+                **{"accuracy_by_format": accuracies, "reports": by_fold, **caveats(config)},
             },
         )
         write_json(flag_values.json, record)

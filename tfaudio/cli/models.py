@@ -49,7 +49,7 @@ def find_saved_model(path: Path) -> Path | None:
     """Returns the SavedModel that a folder is, or holds in a numbered subfolder as servers want it; None if neither."""
     if (path / "saved_model.pb").is_file():
         return path
-    versions = sorted((p.parent for p in path.glob("*/saved_model.pb") if p.parent.name.isdigit()), key=_version)
+    versions = sorted((p.parent for p in path.glob("*/saved_model.pb") if p.parent.name.isdecimal()), key=_version)
     return versions[-1] if versions else None
 
 

@@ -77,7 +77,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     load_tensorflow()
     from tfaudio.data.catalog import read_dataset
     from tfaudio.evaluation.metrics import wilson_interval
-    from tfaudio.evaluation.protocol import protocol_of, result_record
+    from tfaudio.evaluation.protocol import caveats, protocol_of, result_record
     from tfaudio.optimize.run import optimize_run
 
     # As it was trained: what is trained on from it is calibrated anew.
@@ -111,6 +111,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
                 "num_windows": report.clips,
                 "config": bundle.config.to_dict(),
                 "report": report.to_dict(),
+                **caveats(bundle.config),
             },
         )
         write_json(flag_values.json, record)

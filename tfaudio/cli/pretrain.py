@@ -37,7 +37,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the command's flags."""
     flags.DEFINE_string("output_dir", None, "Folder to write.", flag_values=flag_values)
     define_protocol(flag_values, ["folds", "leave_one_group_out"])
-    define_settings(flag_values)
+    define_settings(flag_values, of_classifier=False)
     flags.DEFINE_boolean("resume", False, "Continue what was stopped.", flag_values=flag_values)
     flags.DEFINE_boolean("overwrite", False, "Replace what stands in the folder.", flag_values=flag_values)
     flags.mark_flag_as_required("output_dir", flag_values)

@@ -47,7 +47,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     load_tensorflow()
     from tfaudio.bundle import load_bundle, read_config
-    from tfaudio.evaluation.protocol import versions
+    from tfaudio.evaluation.protocol import caveats, versions
     from tfaudio.evaluation.robustness import (
         DEGRADATIONS,
         choose_degradations,
@@ -79,6 +79,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         "duration_seconds": round(time.monotonic() - started, 1),
         "versions": versions(),
         **robustness_record(measured),
+        **caveats(config),
     }
     title = f"{config.data.dataset}, {config.model.name}"
     table = robustness_table(record, title=title)

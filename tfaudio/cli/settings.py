@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,23 @@ _SETTINGS = {
     "initial_weights": "training.initial_weights",
     "initial_weights_saw_test": "training.initial_weights_saw_test",
 }
+# Those that only the training of a classifier heeds (`TrainingConfig.check_plain`).
+_OF_CLASSIFIERS = (
+    "class_weights",
+    "early_stopping",
+    "shuffle_labels",
+    "teacher",
+    "initial_weights",
+    "initial_weights_saw_test",
+)
 
 
-def define_settings(flag_values: flags.FlagValues) -> None:
-    """Defines the flags of a training run's settings."""
+def define_settings(flag_values: flags.FlagValues, *, of_classifier: bool = True) -> None:
+    """Defines the flags of a training run's settings; without `of_classifier`, those that any training heeds."""
 
     def kind(define: Any, name: str, text: str) -> None:
-        define(name, None, text, flag_values=flag_values)
+        if of_classifier or name not in _OF_CLASSIFIERS:
+            define(name, None, text, flag_values=flag_values)
 
     kind(flags.DEFINE_string, "dataset", "Data set: a name that `tfaudio datasets` lists, `folder` or `manifest`.")
     kind(flags.DEFINE_string, "data_dir", "Its folder; for `manifest`, the CSV file.")
@@ -114,7 +124,7 @@ def assignments(flag_values: flags.FlagValues) -> dict[str, Any]:
     Raises:
       UsageError: if one has not the form section.name=value.
     """
-    return dict(_assignment("set", text) for text in flag_values.set)
+    return _joined(_assignment("set", text) for text in flag_values.set)
 
 
 def parse_candidate(text: str) -> dict[str, Any]:
@@ -124,11 +134,29 @@ def parse_candidate(text: str) -> dict[str, Any]:
       UsageError: if it has not the form section.name=value,section.name=value.
 
     >>> parse_candidate('model.options={"filters": [8, 16]},training.epochs=3')
-    {'model.options': {'filters': [8, 16]}, 'training.epochs': 3}
+    {'model.options.filters': [8, 16], 'training.epochs': 3}
     """
     # A comma inside a list or an object is not followed by the name of a setting and an equals sign.
     parts = re.split(r",(?=\s*\w+(?:\.\w+)+\s*=)", text) if text.strip() else []
-    return dict(_assignment("candidate", part) for part in parts)
+    return _joined(_assignment("candidate", part) for part in parts)
+
+
+def _joined(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Joins settings in their order. An object changes what it names and leaves the recipe the rest; {} clears all."""
+    joined: dict[str, Any] = {}
+    for key, value in given:
+        for part_key, part in _parts(key, value):
+            joined.pop(part_key, None)  # the last of equals also comes last
+            joined[part_key] = part
+    return joined
+
+
+def _parts(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict) or not value:
+        yield key, value
+        return
+    for name, part in value.items():
+        yield from _parts(f"{key}.{name}", part)
 
 
 def _assignment(flag: str, text: str) -> tuple[str, Any]:
@@ -148,7 +176,8 @@ def settings_from(flag_values: flags.FlagValues) -> RunConfig:
       TfaudioError: on an unknown setting or a value that does not fit.
     """
     chosen: dict[str, Any] = settings_in_file(flag_values.config) if flag_values.config else {}
-    chosen |= {key: flag_values[name].value for name, key in _SETTINGS.items() if flag_values[name].value is not None}
+    given = {key: flag_values[name].value for name, key in _SETTINGS.items() if name in flag_values}
+    chosen |= {key: value for key, value in given.items() if value is not None}
     chosen |= assignments(flag_values)
     stored = _of_stopped_run(flag_values)
     if stored is not None:

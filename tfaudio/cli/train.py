@@ -247,7 +247,7 @@ def _record(
     choices: dict[str, Choice],
     seconds: float,
 ) -> dict[str, Any]:
-    from tfaudio.evaluation.protocol import best_guess, mean_by_inputs, result_record, summarize_folds
+    from tfaudio.evaluation.protocol import best_guess, caveats, mean_by_inputs, result_record, summarize_folds
     from tfaudio.evaluation.tagging import chance, summarize_tags
 
     metric = "mean_average_precision" if config.multi_label else "accuracy"
@@ -261,6 +261,7 @@ def _record(
         "standard_deviation_over_seeds": summary["standard_deviation_over_seeds"],
         "chosen_epoch": chosen_epoch,
         "chosen_settings": "none by this command: they were given",
+        **caveats(config),
     }
     if choices:
         extra["chosen_settings"] = (
@@ -268,8 +269,6 @@ def _record(
         )
         extra["candidates"] = candidates
         extra["choices"] = {fold: choice.to_dict() for fold, choice in choices.items()}
-    if config.training.initial_weights_saw_test:
-        extra["no_measure_of_unknown_recordings"] = "the weights to start from may know test recordings"
     if by_inputs := mean_by_inputs(results):
         extra["accuracy_by_inputs"] = by_inputs
     if config.training.shuffle_labels:

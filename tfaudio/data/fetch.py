@@ -157,7 +157,8 @@ def _download_checked(archive: Archive, folder: Path, entry: CatalogEntry, progr
             f"again, or fetch the data set by hand from {entry.url}."
         ) from error
     except OSError as error:
-        raise TfaudioError(f"Cannot write to {folder}: {error.strerror}; make room or choose another place.") from error
+        reason = error.strerror or error  # pooch's own has words alone
+        raise TfaudioError(f"Cannot write to {folder}: {reason}; make room or choose another place.") from error
     return Path(found)
 
 

@@ -16,7 +16,10 @@ from tfaudio.evaluation.protocol import fold_of
 
 # What would let candidates be measured on other clips, or by other luck, than those beside them. The sample rate is
 # here since all runs share recordings that were decoded once.
-_SHARED = ("training.seed", "training.shuffle_labels", "front_end.sample_rate")
+_SHARED = (
+    *("training.seed", "training.shuffle_labels", "training.initial_weights_saw_test"),
+    "front_end.sample_rate",
+)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from tfaudio.registry import unknown_name_message
 # any of them, whose models learnt labels that mean nothing.
 PROTOCOLS = ("folds", "nested", "official", "leave_one_group_out", "hash", "shuffled_labels")
 
+NO_MEASURE = "no_measure_of_unknown_recordings"  # in a result: why its figures are none
+
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-io")
 
 
@@ -193,6 +195,17 @@ def protocol_of(config: RunConfig, spec: DatasetSpec) -> str:
     if config.data.test_group is not None:
         return "leave_one_group_out"
     return "folds" if config.data.test_fold is not None else "official" if spec.has_official_split else "hash"
+
+
+def caveats(config: RunConfig) -> dict[str, str]:
+    """Returns what every result of a run has to say against itself, under its own names; empty where there is nothing.
+
+    >>> caveats(RunConfig())
+    {}
+    """
+    if config.training.initial_weights_saw_test:
+        return {NO_MEASURE: "the weights to start from may know test recordings"}
+    return {}
 
 
 def fold_of(config: RunConfig) -> str:

@@ -37,7 +37,7 @@ def read_esc(root: Path, name: str) -> DatasetSpec:
         if subset and row["esc10"].lower() != "true":
             continue
         parts = row["filename"].split("-")
-        if len(parts) < 3 or not row["fold"].isdigit() or not row["category"]:
+        if len(parts) < 3 or not row["fold"].isdecimal() or not row["category"]:
             raise TfaudioError(
                 f"{table}, line {line}: expected a filename like 1-100032-A-0.wav, a fold and a category."
             )
@@ -96,7 +96,7 @@ def read_fsd50k(root: Path) -> DatasetSpec:
         for line, row in csv_rows(table, required=["fname", "labels"] + ["split"] * (part == "dev")):
             labels = row["labels"].split(",")
             split = _FSD50K_PARTS.get(row["split"]) if part == "dev" else "test"
-            if not row["fname"].isdigit() or not all(labels) or len(set(labels)) < len(labels) or split is None:
+            if not row["fname"].isdecimal() or not all(labels) or len(set(labels)) < len(labels) or split is None:
                 raise TfaudioError(
                     f'{table}, line {line}: expected a number, labels such as "Bark,Dog" and, in dev.csv, a split '
                     "of train or val; get the table again."

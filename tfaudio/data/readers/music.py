@@ -99,7 +99,7 @@ def read_fma_small(root: Path) -> DatasetSpec:
         if row["set.subset"] != "small":
             continue
         part = _FMA_SPLITS.get(row["set.split"])
-        if part is None or not row["track_id"].isdigit() or not row["track.genre_top"]:
+        if part is None or not row["track_id"].isdecimal() or not row["track.genre_top"]:
             raise TfaudioError(
                 f"{table}, line {line}: a track of the small set needs a number, a split and a top genre; get the "
                 "table again."
