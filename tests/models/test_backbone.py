@@ -15,7 +15,7 @@ from tfaudio.config import ModelConfig, RunConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.features.normalization import Normalization
 from tfaudio.labels import LabelMap
-from tfaudio.models.backbone import PatchBackbone, backbone_variables, stages_of
+from tfaudio.models.backbone import PatchBackbone, backbone_variables, pixels_of, stages_of
 from tfaudio.models.classifier import build_classifier
 
 IMAGE = (32, 40, 3)
@@ -48,6 +48,69 @@ def test_patches_are_shown_as_images_and_the_last_is_filled_up(network):
     images = np.repeat(patches.reshape(6, 32, 40, 1), 3, axis=-1)
     expected = network(images).numpy().reshape(2, 3, -1)
     np.testing.assert_allclose(PatchBackbone(network, 32)(features), expected, atol=1e-5)
+
+
+def _as_pixels(features, patch_frames):
+    """Patches [n, patch_frames, bins, 3] as grey images of the mean and deviation of photographs."""
+    patches = features.reshape(-1, patch_frames, features.shape[-1], 1)
+    return np.repeat(patches * 58.0 + 120.0, 3, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("application", "module"),
+    [
+        *(("ResNet50", "resnet50"), ("VGG16", "vgg16"), ("ResNet50V2", "resnet_v2"), ("MobileNetV2", "mobilenet_v2")),
+        *(("DenseNet121", "densenet"), ("Xception", "xception"), ("ConvNeXtTiny", "convnext")),
+    ],
+)
+def test_images_have_the_scale_that_weights_of_imagenet_expect(application, module):
+    # The network gives its image back: three numbers a pixel.
+    image = keras.Input((4, 5, 3))
+    layer = PatchBackbone(keras.Model(image, keras.layers.Flatten()(image)), 4, pixels_of(application))
+    features = np.random.default_rng(0).normal(size=(2, 8, 5)).astype(np.float32)
+    # Grey images are the same in any order of channels, so ours may have no order of its own.
+    expected = getattr(keras.applications, module).preprocess_input(_as_pixels(features, 4))
+    np.testing.assert_allclose(layer(features), expected.reshape(2, 2, -1), rtol=1e-5, atol=2e-4)
+
+
+def test_efficientnet_with_the_scale_of_imagenet_is_the_network_that_comes_with_its_weights(tmp_path, monkeypatch):
+    # Keras gives that network another layer. Weights are drawn here: this test reaches no other machine.
+    keras.utils.set_random_seed(2)
+    shape = {"include_top": False, "input_shape": IMAGE, "pooling": "avg"}
+    drawn = keras.applications.EfficientNetB0(weights=None, **shape)
+    (normalization,) = (layer for layer in drawn.layers if isinstance(layer, keras.layers.Normalization))
+    mean, variance = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # as the published file has them
+    normalization.set_weights([mean, variance, np.array(0, np.int32)])
+    normalization.finalize_state()
+    file = tmp_path / "drawn.weights.h5"
+    drawn.save_weights(file)
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: str(file))
+    theirs = keras.applications.EfficientNetB0(weights="imagenet", **shape)
+    options = {"application": "EfficientNetB0", "patch_frames": 32, "scale": "imagenet"}
+    features = np.random.default_rng(0).normal(size=(1, 32, 40)).astype(np.float32)
+    for weights in ("imagenet", str(file)):
+        ours = build("backbone", {**options, "weights": weights}).get_layer("patches")
+        expected = theirs(_as_pixels(features, 32)).numpy()
+        np.testing.assert_allclose(ours(features)[0], expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_networks_that_scale_pixels_themselves_get_pixels():
+    options = {"application": "MobileNetV3Small", "patch_frames": 32, "scale": "imagenet"}
+    model = build("backbone", options)
+    reference = keras.applications.MobileNetV3Small(include_top=False, weights=None, input_shape=IMAGE, pooling="avg")
+    reference.set_weights(_body(model).get_weights())
+    features = np.random.default_rng(0).normal(size=(1, 32, 40)).astype(np.float32)
+    expected = reference(_as_pixels(features, 32)).numpy()
+    np.testing.assert_allclose(model.get_layer("patches")(features)[0], expected, atol=1e-5)
+
+
+def test_weights_of_imagenet_go_with_its_scale():
+    with pytest.raises(TfaudioError, match=r"--set=model\.options\.scale=imagenet"):
+        build("backbone", {"weights": "imagenet"})
+    with pytest.raises(TfaudioError, match="'imagenet' of 'backbone' is of 3 channels, not 1"):
+        build("backbone", {"scale": "imagenet", "channels": 1})
+    with pytest.raises(TfaudioError, match=r"model\.options\.scale"):
+        build("backbone", {"scale": "pixels"})
 
 
 def test_padding_alone_is_never_shown():
@@ -169,8 +232,9 @@ def test_downloaded_weights_are_asked_for_by_name_alone(network, monkeypatch):
         twin.set_weights([w * (weights == "imagenet") for w in network.get_weights()])
         return twin
 
+    function.__module__ = "keras.applications.resnet50"  # which says what pixels the network takes
     monkeypatch.setattr(keras.applications, "ResNet50", function)
-    options = {"application": "ResNet50", "patch_frames": 32}
+    options = {"application": "ResNet50", "patch_frames": 32, "scale": "imagenet"}
     nothing = _body(build("backbone", options)).get_weights()
     assert asked == [None]
     assert not any(np.any(w) for w in nothing)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from tfaudio.errors import TfaudioError
@@ -26,6 +27,10 @@ from tfaudio.registry import unknown_name_message
 
 # Networks that begin by rescaling the pixels of an image get features of about their mean and deviation.
 _PIXEL_DEVIATION, _PIXEL_MEAN = 58.0, 120.0
+SCALES = ("standard", "imagenet")
+# EfficientNet's weights were found on pixels less the mean over the variance of ImageNet, of which the network itself,
+# made without them, divides by the deviation alone: https://github.com/tensorflow/tensorflow/issues/49930.
+_IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Of moving statistics that are trained: the networks' own 0.99 to 0.999, made for millions of images, would leave them
 # at their beginnings after the few hundred steps of a small data set.
 _MOMENTUM = 0.9
@@ -39,6 +44,7 @@ def backbone(
     masked: bool = False,
     application: str = "MobileNetV3Small",
     weights: str | None = None,
+    scale: str = "standard",
     trained_stages: int | None = None,
     channels: int = 3,
     patch_frames: int = 64,
@@ -59,6 +65,9 @@ def backbone(
       weights: to start from: None for random ones; the path of a file (.weights.h5 or .h5) with those of the network
         without its output layers; "imagenet" to have Keras download its own, unless they lie in its cache. A trained
         run holds its weights itself and reads neither.
+      scale: of the images: "standard" leaves features as they are (as pixels where the network itself scales them), for
+        random weights; "imagenet" makes pixels of them and does with those what the network's `preprocess_input` does,
+        as weights that were found on ImageNet expect.
       trained_stages: how many of the network's stages are trained, from the last; the rest stays as it is. A stage ends
         where the image is halved. None trains all, 0 the output alone; training.backbone_rate is for those trained.
       channels: 1 to 3 copies of the spectrogram; networks for images in colour have weights for 3.
@@ -81,17 +90,26 @@ def backbone(
     """
     check_options("backbone", dropout=dropout, channels=channels, patch_frames=patch_frames)
     check_choice("backbone", HEADS, head=head)
+    check_choice("backbone", SCALES, scale=scale)
     if channels > 3:
         raise TfaudioError(f"model.options.channels of 'backbone' must be 1, 2 or 3, not {channels}.")
+    if scale == "imagenet" and channels != 3:
+        raise TfaudioError(f"model.options.scale 'imagenet' of 'backbone' is of 3 channels, not {channels}.")
+    if weights == "imagenet" and scale != "imagenet":
+        raise TfaudioError(
+            "model.options.weights 'imagenet' of 'backbone' expect the images of ImageNet; also give "
+            "--set=model.options.scale=imagenet."
+        )
     if weights != "imagenet":
         check_weights_file("backbone", weights, 'give a path, null or "imagenet"')
     image_shape = (*_image_size(image_size, (patch_frames, input_shape[1])), channels)
-    body = _body(application, image_shape)
+    body = _body(application, image_shape, preprocessing=scale == "imagenet")
     if weights is not None:
         _load_weights(body, application, weights)
     train_stages("backbone", body, trained_stages)
     inputs, x, mask = model_inputs(input_shape, masked=masked)
-    x = PatchBackbone(body, patch_frames, name="patches")(x, mask)  # [batch, patches, channels]
+    pixels = pixels_of(application) if scale == "imagenet" else None
+    x = PatchBackbone(body, patch_frames, pixels, name="patches")(x, mask)  # [batch, patches, channels]
     mask = stride_mask(mask, patch_frames)
     x = pool_frames(x, mask, head)
     logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
@@ -108,14 +126,19 @@ class PatchBackbone(layers.Layer):
     Args:
       body: network from [batch, height, width, channels] to [batch, values].
       patch_frames: frames of a patch.
+      pixels: factor and summand of each channel, which make of features what the network takes; None leaves features as
+        they are, but for a network that begins by scaling pixels.
 
     Call arguments: x [batch, frames, bins], zero where padded; audio: the mask, boolean [batch, frames], or None.
     Returns: [batch, patches, values]; patches of padding alone are repetitions.
     """
 
-    def __init__(self, body: keras.Model, patch_frames: int, **kwargs: Any) -> None:
+    def __init__(
+        self, body: keras.Model, patch_frames: int, pixels: Sequence[Sequence[float]] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.body, self.patch_frames = body, patch_frames
+        self.pixels = None if pixels is None else tuple(tuple(map(float, values)) for values in pixels)
 
     def build(self, input_shape: Any) -> None:
         pass  # the body is built
@@ -133,9 +156,14 @@ class PatchBackbone(layers.Layer):
         height, width, channels = self.body.input_shape[1:]
         if (height, width) != (self.patch_frames, bins):
             x = ops.image.resize(x, (height, width))
-        if any(isinstance(layer, layers.Rescaling) for layer in self.body.layers):
+        if self.pixels is None and any(isinstance(layer, layers.Rescaling) for layer in self.body.layers):
             x = x * _PIXEL_DEVIATION + _PIXEL_MEAN
-        x = self.body(ops.concatenate([x] * channels, axis=-1) if channels > 1 else x)
+        if channels > 1:
+            x = ops.concatenate([x] * channels, axis=-1)
+        if self.pixels is not None:
+            factor, summand = (ops.convert_to_tensor(values, dtype=x.dtype) for values in self.pixels)
+            x = x * factor + summand
+        x = self.body(x)
         return ops.reshape(x, (batch, patches, x.shape[-1]))
 
     def compute_output_spec(self, x: Any, audio: Any = None) -> Any:
@@ -145,7 +173,7 @@ class PatchBackbone(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         body = keras.saving.serialize_keras_object(self.body)
-        return {**super().get_config(), "body": body, "patch_frames": self.patch_frames}
+        return {**super().get_config(), "body": body, "patch_frames": self.patch_frames, "pixels": self.pixels}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> PatchBackbone:
@@ -221,14 +249,29 @@ def _applications() -> dict[str, Callable[..., keras.Model]]:
     }
 
 
-def _body(application: str, image_shape: tuple[int, int, int], weights: str | None = None) -> keras.Model:
+def pixels_of(application: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Factor and summand of each channel, from features of deviation 1 to what a network was shown on ImageNet."""
+    preprocess = vars(inspect.getmodule(_applications()[application]))["preprocess_input"]
+    # Every network's is a line through each channel, perhaps of other order, which grey images do not have.
+    black = np.asarray(preprocess(np.zeros((1, 1, 1, 3), np.float32)), np.float64).reshape(3)
+    factor = np.asarray(preprocess(np.ones((1, 1, 1, 3), np.float32)), np.float64).reshape(3) - black
+    if application.startswith("EfficientNetB"):
+        over = 1 / np.sqrt(_IMAGENET_DEVIATION)
+        factor, black = factor * over, black * over + 255 * np.array(_IMAGENET_MEAN) * (1 - over)
+    return tuple(factor * _PIXEL_DEVIATION), tuple(factor * _PIXEL_MEAN + black)
+
+
+def _body(
+    application: str, image_shape: tuple[int, int, int], weights: str | None = None, *, preprocessing: bool = False
+) -> keras.Model:
+    """Makes a network; one that can scale pixels itself does so with `preprocessing` alone."""
     known = _applications()
     if not isinstance(application, str) or application not in known:
         kind = "model.options.application of 'backbone'"
         raise TfaudioError(unknown_name_message(kind, str(application), list(known)))
     settings: dict[str, Any] = {"include_top": False, "weights": weights, "input_shape": image_shape, "pooling": "avg"}
     if "include_preprocessing" in inspect.signature(known[application]).parameters:
-        settings["include_preprocessing"] = False  # it makes of pixels what the front end makes of sound
+        settings["include_preprocessing"] = preprocessing
     try:
         return known[application](**settings)
     except Exception as error:  # each network checks its input in its own way, and a download fails in many
@@ -242,7 +285,10 @@ def _body(application: str, image_shape: tuple[int, int, int], weights: str | No
 
 def _load_weights(body: keras.Model, application: str, weights: str) -> None:
     if weights == "imagenet":
-        body.set_weights(_body(application, body.input_shape[1:], weights).get_weights())
+        body.set_weights(_body(application, body.input_shape[1:], weights, preprocessing=True).get_weights())
+        for layer in body.layers:
+            if isinstance(layer, layers.Normalization):
+                layer.finalize_state()  # it computes with what it made of its weights before
         return
     what = f"keras.applications.{application} without its output layers"
     load_weights_file(body, weights, "backbone", what, "save one by `body.save_weights(...)`")

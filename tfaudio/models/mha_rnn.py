@@ -58,7 +58,7 @@ def mha_rnn(
     x = layers.Reshape((-1, input_shape[1]))(x)  # [batch, frames / stride, bins]
     for index in range(depth):
         x = layers.Bidirectional(FrameGRU(units, return_sequences=True), name=f"memory_{index}")(x, mask=mask)
-    x = MiddleAttention(heads, name="attention")(apply_mask(x, mask), mask)  # [batch, heads * 2 * units]
+    x, _ = MiddleAttention(heads, name="attention")(apply_mask(x, mask), mask)  # [batch, heads * 2 * units]
     x = layers.Dropout(dropout)(x)
     x = layers.Dense(64, activation="relu")(x)
     x = layers.Dense(32)(x)
@@ -74,7 +74,7 @@ class MiddleAttention(layers.Layer):
       heads: queries.
 
     Call arguments: x [batch, frames, channels]; audio: the mask, boolean [batch, frames], or None.
-    Returns: [batch, heads * channels].
+    Returns: the means [batch, heads * channels] and the weights [batch, heads, frames].
     """
 
     def __init__(self, heads: int, **kwargs: Any) -> None:
@@ -85,7 +85,7 @@ class MiddleAttention(layers.Layer):
         self.query = layers.Dense(self.heads * input_shape[-1], name="query")
         self.query.build((input_shape[0], input_shape[-1]))
 
-    def call(self, x: Tensor, audio: Tensor | None = None) -> Tensor:  # Keras reserves the name "mask"
+    def call(self, x: Tensor, audio: Tensor | None = None) -> tuple[Tensor, Tensor]:  # Keras reserves the name "mask"
         frames, channels = ops.shape(x)[1], x.shape[-1]
         if audio is None:
             middle = x[:, frames // 2]
@@ -97,10 +97,12 @@ class MiddleAttention(layers.Layer):
         scores = ops.matmul(queries, ops.transpose(x, (0, 2, 1)))  # [batch, heads, frames]
         if audio is not None:
             scores = ops.where(ops.expand_dims(audio, 1), scores, ops.full_like(scores, -1e4))  # finite in float16 too
-        return ops.reshape(ops.matmul(ops.softmax(scores, axis=-1), x), (-1, self.heads * channels))
+        weights = ops.softmax(scores, axis=-1)
+        return ops.reshape(ops.matmul(weights, x), (-1, self.heads * channels)), weights
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        return (input_shape[0], self.heads * input_shape[-1])
+        batch, frames, channels = input_shape
+        return (batch, self.heads * channels), (batch, self.heads, frames)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "heads": self.heads}
