@@ -256,8 +256,9 @@ def pixels_of(application: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     black = np.asarray(preprocess(np.zeros((1, 1, 1, 3), np.float32)), np.float64).reshape(3)
     factor = np.asarray(preprocess(np.ones((1, 1, 1, 3), np.float32)), np.float64).reshape(3) - black
     if application.startswith("EfficientNetB"):
-        over = 1 / np.sqrt(_IMAGENET_DEVIATION)
-        factor, black = factor * over, black * over + 255 * np.array(_IMAGENET_MEAN) * (1 - over)
+        over = 1 / np.sqrt(np.array(_IMAGENET_DEVIATION))
+        factor = factor * over
+        black = black * over + 255 * np.array(_IMAGENET_MEAN) * (1 - over)
     return tuple(factor * _PIXEL_DEVIATION), tuple(factor * _PIXEL_MEAN + black)
 
 
