@@ -100,7 +100,10 @@ def test_the_defaults_of_data_sets_are_those_that_stored_figures_were_reached_wi
     }  # fmt: skip
     assert recipe("fsdd", "cnn") == RECIPES["spoken_words"].settings
     assert recipe("synthetic", "cnn")["training.epochs"] == 20
-    assert recipe("folder", "cnn") == recipe("speech_commands_v2", "cnn") == {}
+    assert recipe("folder", "cnn") == {}
+    for name in ("speech_commands_v1", "speech_commands_v1_12", "speech_commands_v2", "speech_commands_v2_12"):
+        assert recipe(name, "cnn")["clip.seconds"] == 1.0
+    assert recipe("urbansound8k", "cnn")["clip.seconds"] == 4.0
 
 
 def test_a_recipe_is_chosen_by_name():

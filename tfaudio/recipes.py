@@ -79,6 +79,25 @@ _SPOKEN_WORDS: dict[str, Any] = {
     "training.epochs": 30,
 }
 
+# The same of thousands of speakers: a hundred thousand words need less care than a thousand.
+_KEYWORDS: dict[str, Any] = {
+    "front_end.frame_length": 400,
+    "front_end.frame_step": 160,
+    "front_end.fft_length": 512,
+    "front_end.num_mel_bins": 40,
+    "clip.seconds": 1.0,
+    "augment.time_shift": 0.1,
+    "training.epochs": 30,
+}
+
+# Thousands of cuts of up to four seconds from a thousand recordings.
+_URBAN: dict[str, Any] = {
+    "clip.seconds": 4.0,
+    "augment.mixup_alpha": 0.5,
+    "training.weight_decay": 0.1,
+    "training.epochs": 60,
+}
+
 # Spoken words by voices that were not trained on: what differs between speakers (the vocal tract, pace, level,
 # microphone) is varied. Chosen on the first speaker of FSDD alone.
 _NEW_SPEAKERS: dict[str, Any] = {
@@ -212,6 +231,20 @@ for _name, _recipe in {
         minutes=4,
         accuracy="100.0 % on FSDD, official split, whose speakers are those of training",
         result="fsdd_cnn",
+    ),
+    "keywords": Recipe(
+        purpose="single words of many speakers, tens of thousands of recordings",
+        settings=_KEYWORDS,
+        datasets=("speech_commands_v1", "speech_commands_v1_12", "speech_commands_v2", "speech_commands_v2_12"),
+        command="tfaudio train --dataset=speech_commands_v2_12 --data_dir=speech_commands --model=bc_resnet "
+        "--output_dir=runs/keywords",
+    ),
+    "urban": Recipe(
+        purpose="sounds of a city, thousands of cuts of some seconds",
+        settings=_URBAN,
+        datasets=("urbansound8k",),
+        command="tfaudio train --dataset=urbansound8k --data_dir=UrbanSound8K --model=cnn --folds=all "
+        "--output_dir=runs/urban",
     ),
     "new_speakers": Recipe(
         purpose="single words, by voices that are not trained on",

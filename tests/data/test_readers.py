@@ -448,6 +448,20 @@ def test_fsd50k(tmp_path: Path) -> None:
     assert "some of them CC BY-NC" in spec.licence
 
 
+def test_clips_of_fsd50k_are_grouped_by_who_uploaded_them(tmp_path: Path) -> None:
+    about = {"64760": {"title": "riff", "uploader": "ann"}, "16399": {"title": "drops", "uploader": "bob"}}
+    told = "FSD50K.metadata/dev_clips_info_FSD50K.json"
+    root = touch(fsd50k(tmp_path), told, content=json.dumps(about).encode())
+    assert {Path(clip.path).stem: clip.group for clip in read("fsd50k", root).clips} == {
+        **{"64760": "ann", "16399": "bob"},
+        **{"37199": None, "175151": None},
+    }
+    for damaged in (b"{", b"[1]", b'{"64760": {}}', b'{"64760": {"uploader": 3}}'):
+        (root / told).write_bytes(damaged)
+        with pytest.raises(TfaudioError, match=r"dev_clips_info_FSD50K\.json does not say who uploaded each clip"):
+            read("fsd50k", root)
+
+
 def test_fsd50k_in_another_format_and_in_part(tmp_path: Path) -> None:
     spec = read("fsd50k", fsd50k(tmp_path, audio=["dev_audio/64760.flac", "eval_audio/37199.wav"]))
     assert {Path(clip.path).name for clip in spec.clips} == {"64760.flac", "37199.wav"}

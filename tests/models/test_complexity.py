@@ -162,6 +162,13 @@ def test_parameters_are_those_of_keras(name, options, published):
     assert count_parameters(ours) == count_parameters(theirs) - 9 * 2 * stem[-1]  # of one channel in place of three
 
 
+def test_keyword_models_have_the_size_of_their_papers():
+    # MLPerf Tiny's counts running statistics too, and biases of convolutions, which normalisation makes useless.
+    assert count_parameters(_outline("ds_cnn", classes=12)) + 9 * 64 + 2 * 9 * 64 == 24_908
+    for width, published in ((1, 9_200), (8, 321_000)):
+        assert count_parameters(_outline("bc_resnet", classes=12, width=width)) == pytest.approx(published, rel=0.04)
+
+
 def test_parameters_of_a_conformer_by_hand():
     half = _norm(64) + _dense(64, 256) + _dense(256, 64)
     attention = _norm(64) + 4 * _dense(64, 64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -85,7 +86,8 @@ def read_fsd50k(root: Path) -> DatasetSpec:
     """Reads FSD50K: `FSD50K.ground_truth/dev.csv` and `eval.csv`, `FSD50K.dev_audio` and `FSD50K.eval_audio`.
 
     A clip has several classes: those that were heard, and those above them in the tree of sounds. The split is the
-    official one, in which nobody who uploaded clips is in two parts.
+    official one, in which nobody who uploaded clips is in two parts; who did is the group, where the folder
+    `FSD50K.metadata` is there too.
 
     Raises:
       TfaudioError: if a table is missing, a row has another form, or none of the recordings is there.
@@ -93,6 +95,7 @@ def read_fsd50k(root: Path) -> DatasetSpec:
     clips: list[Clip] = []
     for part in ("dev", "eval"):
         table = find_mark(root, [f"FSD50K.ground_truth/{part}.csv"])
+        uploaders = _fsd50k_uploaders(root / "FSD50K.metadata" / f"{part}_clips_info_FSD50K.json")
         for line, row in csv_rows(table, required=["fname", "labels"] + ["split"] * (part == "dev")):
             labels = row["labels"].split(",")
             split = _FSD50K_PARTS.get(row["split"]) if part == "dev" else "test"
@@ -103,5 +106,21 @@ def read_fsd50k(root: Path) -> DatasetSpec:
                 )
             path = as_stored(root / f"FSD50K.{part}_audio" / f"{row['fname']}.wav")
             label, *also = labels
-            clips.append(Clip(str(path), label, split=split, also=tuple(also)))
+            clips.append(Clip(str(path), label, split=split, also=tuple(also), group=uploaders.get(row["fname"])))
     return usable_spec("fsd50k", clips, [], root)
+
+
+def _fsd50k_uploaders(file: Path) -> dict[str, str]:
+    """Who uploaded each clip, by its number; none where the file is not there.
+
+    Raises:
+      TfaudioError: if it is damaged or has another form.
+    """
+    if not file.is_file():
+        return {}
+    try:
+        return {number: composed(about["uploader"]) for number, about in json.loads(file.read_bytes()).items()}
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
+        raise TfaudioError(
+            f"{file} does not say who uploaded each clip ({type(error).__name__}: {error}); get it again, or remove it."
+        ) from error
