@@ -78,6 +78,16 @@ def test_every_result_of_weights_that_saw_the_test_says_so(
     assert "no measure of unknown recordings: the weights" in capsys.readouterr().out
 
 
+def test_integers_are_calibrated_on_recordings_of_training_alone(run: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "export"
+    gate = ["--max_accuracy_drop=1", "--min_agreement=0", "--calibration_clips=1000"]
+    assert main(["export", f"--run_dir={run}", f"--output_dir={exported}", "--formats=int8", *gate]) == 0
+    names = set(document(exported / "report.json")["calibration"]["names"])
+    split = document(run / "split.json")
+    assert names == set(split["train"])
+    assert not names & {*split["test"], *split["validation"]}
+
+
 def test_what_no_recording_at_a_rate_can_have_is_left_out_or_told(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
