@@ -194,6 +194,7 @@ def test_info_of_every_kind(run, exported, capsys):
         assert facts["front_end"]["num_mel_bins"] == 32
         if kind != "run":
             assert (facts["channels"], facts["score_range"]) == (1, [0.0, 1.0])
+            assert facts["num_samples"] == round(facts["clip"]["seconds"] * facts["sample_rate"])
         assert main(["info", str(path)]) == 0
         assert "時計" in capsys.readouterr().out
 

@@ -9,6 +9,7 @@ import pytest
 from tests.export.small_runs import FRONT_END, LABELS, SAMPLE_RATE, Exported, tones, untrained
 from tfaudio.bundle import Bundle
 from tfaudio.errors import TfaudioError
+from tfaudio.export import candidates, parity
 from tfaudio.export.artifact import clear_others, export_run
 from tfaudio.export.report import FORMATS, ExportReport, FormatReport, GateConfig
 from tfaudio.export.tflite import Conversion, TfliteConverter
@@ -190,8 +191,22 @@ def test_limits_on_time_size_and_memory(cnn: Exported, tmp_path: Path) -> None:
     assert withheld.layers == ()
     assert not (tmp_path / "out" / "model_float32.tflite").exists()
     # A limit on memory is a device's, which runs no SavedModel.
-    served = FormatReport(name="saved_model", memory_bytes=10**9, size_bytes=10**9)
+    served = FormatReport(name="saved_model", latency_ms=1e-9, memory_bytes=10**9, size_bytes=10**9)
     assert ["--max_size_kb" in problem for problem in GateConfig(**limits).over_budget(served)] == [True]
+    assert list(GateConfig(max_memory_kb=1.0).over_budget(FormatReport(name="saved_model"))) == []
+
+
+def test_a_limit_withholds_what_nobody_held_to_it() -> None:
+    """The time of a microcontroller is known as little as the memory of some systems."""
+    tflm = FormatReport(name="tflm", size_bytes=1000, memory_bytes=1000)
+    float32 = FormatReport(name="float32", size_bytes=1000, latency_ms=1.0)
+    limits = GateConfig(max_latency_ms=1e9, max_size_kb=1e9, max_memory_kb=1e9)
+    for report, flag in ((tflm, "--max_latency_ms"), (float32, "--max_memory_kb")):
+        (problem,) = limits.over_budget(report)
+        assert "cannot be measured on this system" in problem
+        assert f"leave {flag} or this format out" in problem
+        assert list(GateConfig().over_budget(report)) == []
+    assert list(limits.over_budget(float32, no_memory="it does not run.")) == ["it does not run."]
 
 
 def test_what_cannot_be_measured_is_exported_all_the_same(
@@ -245,6 +260,40 @@ def test_a_variant_that_cannot_be_made_is_reported(cnn: Exported, tmp_path: Path
     )
     assert "needs training clips" in report.failed[0].problems[0]
     assert not (tmp_path / "out" / "model_int8.tflite").exists()
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("node 3\nfailed to invoke."), ValueError("node 3\ntensor 7")])
+def test_what_an_interpreter_raises_ends_one_format_and_no_export(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert = TfliteConverter.convert
+
+    def fails_once(self: TfliteConverter, variant: str) -> Conversion:
+        if variant == "float16":
+            raise error
+        return convert(self, variant)
+
+    monkeypatch.setattr(TfliteConverter, "convert", fails_once)
+    monkeypatch.setattr(candidates, "memory_of", lambda _: _raise(error))
+    monkeypatch.setattr(candidates, "layer_errors", lambda *_: _raise(error))
+    monkeypatch.setattr(parity, "_problems", lambda name, *_: ["it differs."] if name == "dynamic_range" else [])
+    report = export_run(
+        untrained("dense"),
+        formats=["float32", "float16", "dynamic_range"],
+        output_dir=tmp_path / "out",
+        calibration=tones(2, 1)[0],
+    )
+    exact, not_made, differs = report.formats
+    assert list(report.paths) == ["float32"]
+    assert exact.notes == ("Time and memory of float32 cannot be measured (node 3); set no limit on them",)
+    assert not_made.problems == ("float16 cannot be made (node 3); export another format.",)
+    assert not not_made.withheld_by_gate
+    assert (differs.problems, differs.layers, differs.withheld_by_gate) == (("it differs.",), (), True)
+    assert "The layers of dynamic_range cannot be compared (node 3); compare the scores alone" in differs.notes
 
 
 def no_export(bundle: Bundle, output_dir: Path, **changes: object) -> str:

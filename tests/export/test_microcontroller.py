@@ -15,11 +15,12 @@ import numpy.typing as npt
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from tests.export.small_files import file_of_operators
 from tests.export.small_runs import FRONT_END, LABELS, LEAF, Exported, tones, untrained
 from tfaudio.cli.main import main
 from tfaudio.config import FrontEndConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.export import c_source
+from tfaudio.export import c_source, microcontroller
 from tfaudio.export.arena import Interval, arena_bytes, plan
 from tfaudio.export.artifact import export_run
 from tfaudio.export.flatbuffer import operators
@@ -250,6 +251,76 @@ def test_an_operator_that_tflm_lacks_is_refused(cnn: Exported) -> None:
     assert "RFFT2D" in operators(cnn.content("float32"))
     with pytest.raises(TfaudioError, match=r"no kernel for .*RFFT2D"):
         operator_header(cnn.content("float32"))
+
+
+# Of tensorflow/lite/micro/micro_mutable_op_resolver.h.
+METHODS = {
+    "ABS": "AddAbs",
+    "ADD": "AddAdd",
+    "AVERAGE_POOL_2D": "AddAveragePool2D",
+    "BATCH_MATMUL": "AddBatchMatMul",
+    "CONCATENATION": "AddConcatenation",
+    "CONV_2D": "AddConv2D",
+    "DEPTHWISE_CONV_2D": "AddDepthwiseConv2D",
+    "DEQUANTIZE": "AddDequantize",
+    "DIV": "AddDiv",
+    "EXP": "AddExp",
+    "EXPAND_DIMS": "AddExpandDims",
+    "FULLY_CONNECTED": "AddFullyConnected",
+    "GATHER": "AddGather",
+    "HARD_SWISH": "AddHardSwish",
+    "L2_POOL_2D": "AddL2Pool2D",
+    "LEAKY_RELU": "AddLeakyRelu",
+    "LOG": "AddLog",
+    "LOGISTIC": "AddLogistic",
+    "MAXIMUM": "AddMaximum",
+    "MAX_POOL_2D": "AddMaxPool2D",
+    "MEAN": "AddMean",
+    "MINIMUM": "AddMinimum",
+    "MUL": "AddMul",
+    "NEG": "AddNeg",
+    "PACK": "AddPack",
+    "PAD": "AddPad",
+    "PADV2": "AddPadV2",
+    "PRELU": "AddPrelu",
+    "QUANTIZE": "AddQuantize",
+    "REDUCE_MAX": "AddReduceMax",
+    "RELU": "AddRelu",
+    "RELU6": "AddRelu6",
+    "RESHAPE": "AddReshape",
+    "RSQRT": "AddRsqrt",
+    "SLICE": "AddSlice",
+    "SOFTMAX": "AddSoftmax",
+    "SPLIT": "AddSplit",
+    "SPLIT_V": "AddSplitV",
+    "SQRT": "AddSqrt",
+    "SQUARE": "AddSquare",
+    "SQUARED_DIFFERENCE": "AddSquaredDifference",
+    "SQUEEZE": "AddSqueeze",
+    "STRIDED_SLICE": "AddStridedSlice",
+    "SUB": "AddSub",
+    "SUM": "AddSum",
+    "TANH": "AddTanh",
+    "TRANSPOSE": "AddTranspose",
+    "TRANSPOSE_CONV": "AddTransposeConv",
+    "UNPACK": "AddUnpack",
+}
+
+
+def test_operators_are_added_by_the_names_that_tflm_gives_them() -> None:
+    assert set(METHODS) == set(microcontroller._RESOLVER_METHODS) | microcontroller._RESOLVER_PLAIN
+    for operator, method in METHODS.items():
+        header = operator_header(file_of_operators(operator))
+        assert re.findall(r"resolver\.(\w+)\(\)", header) == [method]
+
+
+@pytest.mark.parametrize("operator", ["EXP", "L2_POOL_2D", "LOG", "NEG", "SQRT", "SQUARE"])
+def test_integers_that_a_kernel_of_tflm_does_not_compute_are_refused(operator: str) -> None:
+    assert METHODS[operator] in operator_header(file_of_operators(operator, "ADD"))
+    with pytest.raises(TfaudioError, match=f"computes {operator} in float32 alone.*choose another model"):
+        operator_header(file_of_operators(operator, "ADD", type_name="INT8"))
+    for other in ("ABS", "RSQRT", "SQUARED_DIFFERENCE"):
+        assert METHODS[other] in operator_header(file_of_operators(other, type_name="INT8"))
 
 
 def test_constants_in_c() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,11 +13,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.export.small_runs import LABELS, SAMPLE_RATE, Exported, exported
+from tests.export.small_files import Tensor, bare_file
+from tests.export.small_runs import FRONT_END, LABELS, SAMPLE_RATE, Exported, exported
 from tfaudio import interpreter
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
+from tfaudio.export.metadata import with_metadata
 from tfaudio.labels import LabelMap
+from tfaudio.model_settings import ModelMetadata
 from tfaudio.runtime import Classifier, Prediction, average, classify_windows, read_metadata
 from tfaudio.runtime.audio import read_windows
 
@@ -176,14 +180,17 @@ def bodies(content: bytes) -> dict[str, tuple[bytes, str]]:
             rezip(
                 rezip(content, labels_txt=b"a\nb\n"), tfaudio_json=json.dumps({**settings, "num_labels": 2}).encode()
             ),
-            "6 outputs but 2 labels",
+            r"gives float32 \[1, 6\], but its 2 labels want float32 \[1, 2\]",
         ),
         "later": (with_settings(format=99), "format 99.*upgrade tfaudio"),
         "unversioned": (with_settings(format=None), "without a format version"),
         "incomplete": (with_settings(clip=None), "without 'clip'"),
         "unknown": (with_settings(front_end={"sample_rates": 1}), "front_end|sample_rates"),
         "no json": (rezip(content, tfaudio_json=b"{"), "damaged"),
-        "other length": (with_settings(clip=ClipConfig(seconds=2.0).to_dict()), "metadata says 32000"),
+        "other length": (
+            with_settings(clip=ClipConfig(seconds=2.0).to_dict()),
+            r"takes float32 \[1, 16000\], but its metadata says float32 \[1, 32000\]",
+        ),
     }
 
 
@@ -198,6 +205,40 @@ def test_a_file_that_cannot_be_used_is_refused_by_name(run: Exported, tmp_path: 
         Classifier(tmp_path / "missing.tflite")
     with pytest.raises(TfaudioError, match="cannot be read"):
         read_metadata(tmp_path)
+
+
+def described(content: bytes) -> bytes:
+    """The file with metadata of two labels and a second of sound."""
+    about = ModelMetadata(LabelMap(("a", "b")), FRONT_END, ClipConfig(seconds=1.0), "cnn", "float32", "softmax", "0")
+    return with_metadata(content, about)
+
+
+WAVEFORM: Tensor = ("FLOAT32", [1, SAMPLE_RATE])
+SCORES: Tensor = ("FLOAT32", [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "message"),
+    [
+        ([("FLOAT32", [16000])], [SCORES], "takes float32 [16000], but its metadata says float32 [1, 16000]"),
+        ([("FLOAT32", [1, 16000, 1])], [SCORES], "takes float32 [1, 16000, 1], but its metadata says"),
+        ([("INT8", [1, 16000])], [SCORES], "takes int8 [1, 16000], but its metadata says float32 [1, 16000]"),
+        ([], [SCORES], "takes nothing, but its metadata says"),
+        ([WAVEFORM, ("INT32", [1, 6])], [SCORES], "takes float32 [1, 16000] and int32 [1, 6], but its metadata says"),
+        ([WAVEFORM], [("FLOAT32", [2])], "gives float32 [2], but its 2 labels want float32 [1, 2]"),
+        ([WAVEFORM], [("INT8", [1, 2])], "gives int8 [1, 2], but its 2 labels want"),
+        ([WAVEFORM], [SCORES, SCORES], "gives float32 [1, 2] and float32 [1, 2], but its 2 labels want"),
+    ],
+)
+def test_inputs_and_outputs_of_another_form_are_told_whole(
+    inputs: list[Tensor], outputs: list[Tensor], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.tflite"
+    file.write_bytes(described(bare_file([WAVEFORM], [SCORES])))
+    assert Classifier(file).num_samples == SAMPLE_RATE
+    file.write_bytes(described(bare_file(inputs, outputs)))
+    with pytest.raises(TfaudioError, match=rf"model\.tflite {re.escape(message)}.*export it again"):
+        Classifier(file)
 
 
 def test_every_cut_is_noticed(run: Exported, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from absl import flags
 
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
 from tfaudio.errors import TfaudioError
-from tfaudio.export.report import ALL_FORMATS, FORMATS, WITH_TEXT, GateConfig, check_formats
+from tfaudio.export.report import ALL_FORMATS, FORMATS, GateConfig, check_formats
 from tfaudio.files import check_can_write, refuse_existing, write_json
 from tfaudio.model_settings import check_thresholds
 from tfaudio.registry import unknown_name_message
@@ -35,7 +35,8 @@ written, and the command exits with 1. report.json and card.md beside them say w
 
 On request: int16x8 (16-bit activations), tflm (C sources for a microcontroller), streaming and streaming_int8 (step
 models of a causal run). A run that takes text beside the sound is had as saved_model, float32, float16 and
-dynamic_range, whose second input is the text or its tokens; MediaPipe, which takes sound alone, runs none of them.
+dynamic_range, whose second input is the text or its tokens; MediaPipe, which takes sound alone, runs none of them. One
+with recurrent layers has no int8 form, and --formats leaves that out where it is not given.
 
 A folder that `tfaudio train --folds=...` wrote is exported fold by fold, and the accuracies are averaged.
 
@@ -85,12 +86,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     limits = {name: flag_values[name].value for name in GateConfig().to_dict()}
     gate = GateConfig(**{name: limit for name, limit in limits.items() if limit is not None})
     run_dir, output_dir = Path(flag_values.run_dir), Path(flag_values.output_dir)
-    from tfaudio.bundle import fold_folders, is_run_folder, read_config
+    from tfaudio.bundle import is_run_folder, run_folders
 
-    folds = [] if is_run_folder(run_dir) else fold_folders(run_dir)
-    takes_text = any(read_config(path).text.length for path in folds or [run_dir])
-    if takes_text and not flag_values["formats"].present:
-        formats = tuple(name for name in formats if name in WITH_TEXT)
+    runs = run_folders(run_dir)  # what is none is told before TensorFlow is loaded
+    folds = [] if is_run_folder(run_dir) else runs
     refuse_existing(output_dir, overwrite=flag_values.overwrite)
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
@@ -104,7 +103,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             clear_others(output_dir, keep=[path.name for path in folds])
 
     reports, seeds, recordings = {}, set[int](), 0
-    for path in folds or [run_dir]:
+    for path in runs:
         target = output_dir / path.name if folds else output_dir
         reports[path.name], spec, config, tested = _export(path, target, formats, gate, flag_values, clear_earlier)
         recordings += tested
@@ -148,7 +147,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
             },
         )
         write_json(flag_values.json, record)
-    if any(report.failed for report in reports.values()):
+    if any(found.withheld_by_gate for report in reports.values() for found in report.formats):
         print("to let more pass: train longer, test on more recordings, or move a limit (--min_agreement and others)")
     written = any(report.paths for report in reports.values())
     print(f"exported to {output_dir}" if written else f"no model was written; {output_dir} says why")
@@ -171,8 +170,11 @@ def _export(
     from tfaudio.data.pipeline import Pipeline
     from tfaudio.data.split import Split
     from tfaudio.export.artifact import export_run, exported_clip
+    from tfaudio.export.candidates import default_formats
 
     bundle = load_bundle(run_dir).moved_data(flag_values.data_dir)
+    if not flag_values["formats"].present:
+        formats = default_formats(bundle)
     # What does not fit the run is found before its recordings are read.
     thresholds = read_thresholds(flag_values.threshold, bundle.labels)
     exported_clip(bundle, formats, flag_values.clip_seconds)

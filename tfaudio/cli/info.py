@@ -82,6 +82,7 @@ def _of_metadata(metadata: ModelMetadata) -> dict[str, Any]:
         "labels": list(metadata.labels),
         "sample_rate": metadata.sample_rate,
         "channels": CHANNELS,
+        "num_samples": None if metadata.clip.seconds is None else metadata.num_samples,
         "clip": metadata.clip.to_dict(),
         "front_end": metadata.front_end.to_dict(),
         "normalization": {"mean": list(metadata.feature_mean), "stddev": list(metadata.feature_stddev)},

@@ -268,18 +268,15 @@ def _format_report(
         memory_bytes=cost.memory_bytes,
         size_bytes=candidate.size_bytes,
     )
-    unmeasured = []
-    if gate.max_memory_kb is not None and report.memory_bytes is None and candidate.name != SAVED_MODEL:
-        # Who sets a limit must not get a file that nobody held to it.
-        unmeasured = [cost.problem or "its memory cannot be measured on this system; leave --max_memory_kb out."]
-    problems = (*found.problems, *gate.over_budget(report), *unmeasured)
+    problems = (*found.problems, *gate.over_budget(report, no_memory=cost.problem))
     if not problems:
         return report
-    layers = maker.layer_errors(candidate) if found.problems else []
+    layers, unknown = maker.layer_errors(candidate) if found.problems else ([], None)
     breaks = where_it_breaks(layers)
     return replace(
         report,
         path=None,
+        notes=report.notes if unknown is None else (*report.notes, unknown.removesuffix(".")),
         problems=(*problems, *([breaks] if breaks else [])),
         layers=tuple(layer.to_dict() for layer in layers),
     )

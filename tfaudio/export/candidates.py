@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +20,10 @@ from tfaudio.export import microcontroller, saved_model
 from tfaudio.export.layer_errors import LayerError, layer_errors
 from tfaudio.export.metadata import with_metadata
 from tfaudio.export.parity import Score, median_latency_ms
+from tfaudio.export.quantize import check_can_be_int8
 from tfaudio.export.report import (
     CALIBRATED,
+    FORMATS,
     SAVED_MODEL,
     STEP_MODELS,
     STREAMING_INT8,
@@ -90,6 +93,42 @@ class Cost:
     problem: str | None = None
 
 
+def check_text(bundle: Bundle, name: str) -> None:
+    """Raises TfaudioError for a format that a run which takes text cannot be had in."""
+    if bundle.tokenizer is not None and name not in WITH_TEXT:
+        raise TfaudioError(
+            f"{name} cannot be made of a model that takes text beside the sound, which is converted with float "
+            f"activations and a waveform and tokens at a time; export {', '.join(WITH_TEXT)}."
+        )
+
+
+def default_formats(bundle: Bundle) -> tuple[str, ...]:
+    """Returns those of FORMATS that a run's kind of model can be had in, by the rules that refuse the others."""
+
+    def fits(name: str) -> bool:
+        try:
+            check_text(bundle, name)
+            if name in CALIBRATED:
+                check_can_be_int8(bundle.body())
+        except TfaudioError:
+            return False
+        return True
+
+    return tuple(name for name in FORMATS if fits(name))
+
+
+@contextlib.contextmanager
+def _failure_told(what: str, way_out: str) -> Iterator[None]:
+    """Turns what an interpreter raises (RuntimeError, ValueError) into a sentence."""
+    try:
+        yield
+    except TfaudioError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise TfaudioError(f"{what} ({reason}); {way_out}.") from error
+
+
 class Maker:
     """Makes candidates; the parts that the variants share are made once.
 
@@ -122,26 +161,24 @@ class Maker:
     def make(self, name: str) -> Candidate:
         """Makes the candidate of a format; one that cannot be made says why."""
         try:
-            self._check_text(name)
-            if name in STEP_MODELS:
-                return self._streaming(name)
-            if name == SAVED_MODEL:
-                return self._saved_model()
-            return self._microcontroller() if name == TFLM else self._tflite(name)
+            with _failure_told(f"{name} cannot be made", "export another format"):
+                return self._make(name)
         except TfaudioError as error:
             return Candidate(name, problem=str(error))
 
-    def _check_text(self, name: str) -> None:
-        if self._bundle.tokenizer is not None and name not in WITH_TEXT:
-            raise TfaudioError(
-                f"{name} cannot be made of a model that takes text beside the sound, which is converted with float "
-                f"activations and a waveform and tokens at a time; export {', '.join(WITH_TEXT)}."
-            )
+    def _make(self, name: str) -> Candidate:
+        check_text(self._bundle, name)
+        if name in STEP_MODELS:
+            return self._streaming(name)
+        if name == SAVED_MODEL:
+            return self._saved_model()
+        return self._microcontroller() if name == TFLM else self._tflite(name)
 
     def cost(self, candidate: Candidate) -> Cost:
         """Measures a candidate that could be made; that it cannot be measured here says nothing against it."""
         try:
-            return self._cost(candidate)
+            with _failure_told(f"Time and memory of {candidate.name} cannot be measured", "set no limit on them"):
+                return self._cost(candidate)
         except TfaudioError as error:
             return Cost(problem=str(error))
 
@@ -168,8 +205,19 @@ class Maker:
             return Cost()
         return Cost(on_one.latency_ms, on_two.latency_ms, on_one.memory_bytes)
 
-    def layer_errors(self, candidate: Candidate) -> list[LayerError]:
-        """Compares the operators of a TFLite file with those of the float32 one; empty for what is no other's form."""
+    def layer_errors(self, candidate: Candidate) -> tuple[list[LayerError], str | None]:
+        """Compares the operators of a TFLite file with those of the float32 one.
+
+        Returns:
+          One entry an operator, none for what is no other's form; and, where comparing failed, why.
+        """
+        try:
+            with _failure_told(f"The layers of {candidate.name} cannot be compared", "compare the scores alone"):
+                return self._layer_errors(candidate), None
+        except TfaudioError as error:
+            return [], str(error)
+
+    def _layer_errors(self, candidate: Candidate) -> list[LayerError]:
         clips = self._calibration[:_CLIPS_TAKEN_APART]
         if not len(clips):
             clips = golden.to_float(golden.waveforms(self._about.num_samples, self._about.sample_rate))

@@ -88,13 +88,21 @@ def tensor_bytes(tensor: Any) -> int:
 
 def float_operators(content: bytes) -> list[str]:
     """Names of the operators that read or write float tensors, sorted, each once."""
+    return _operators_on(content, {_TYPE.FLOAT32, _TYPE.FLOAT16})
+
+
+def integer_operators(content: bytes) -> list[str]:
+    """Names of the operators that read or write integer tensors, sizes and axes too, sorted, each once."""
+    return _operators_on(content, {_TYPE.INT8, _TYPE.UINT8, _TYPE.INT16, _TYPE.INT32, _TYPE.INT64})
+
+
+def _operators_on(content: bytes, types: set[int]) -> list[str]:
     model = parse(content)
     graph = only_graph(model)
-    floats = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16)
     names = set()
     for operator in graph.operators:
         touched = [graph.tensors[int(i)].type for i in (*operator.inputs, *operator.outputs) if int(i) >= 0]
-        if set(touched) & set(floats):
+        if types & set(touched):
             names.add(operator_name(model.operatorCodes[operator.opcodeIndex]))
     return sorted(names)
 

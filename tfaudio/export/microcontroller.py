@@ -21,7 +21,7 @@ from tfaudio.config import FrontEndConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.export import c_source
 from tfaudio.export.arena import arena_bytes
-from tfaudio.export.flatbuffer import operators
+from tfaudio.export.flatbuffer import integer_operators, operators
 from tfaudio.features.mel import mel_matrix
 from tfaudio.features.stft import hann
 from tfaudio.model_settings import ModelMetadata
@@ -36,6 +36,7 @@ Vectors = dict[str, npt.NDArray[Any]]
 # Methods of tflite::MicroMutableOpResolver, where they are not the operator's name in capitals and small letters.
 _RESOLVER_METHODS = {
     "AVERAGE_POOL_2D": "AddAveragePool2D",
+    "BATCH_MATMUL": "AddBatchMatMul",
     "CONV_2D": "AddConv2D",
     "DEPTHWISE_CONV_2D": "AddDepthwiseConv2D",
     "L2_POOL_2D": "AddL2Pool2D",
@@ -47,7 +48,7 @@ _RESOLVER_METHODS = {
 # fmt: off
 _RESOLVER_PLAIN = frozenset(
     (
-        "ABS", "ADD", "BATCH_MATMUL", "CONCATENATION", "DEQUANTIZE", "DIV", "EXP", "EXPAND_DIMS",
+        "ABS", "ADD", "CONCATENATION", "DEQUANTIZE", "DIV", "EXP", "EXPAND_DIMS",
         "FULLY_CONNECTED", "GATHER", "HARD_SWISH", "LEAKY_RELU", "LOG", "LOGISTIC", "MAXIMUM", "MEAN",
         "MINIMUM", "MUL", "NEG", "PACK", "PAD", "PRELU", "QUANTIZE", "REDUCE_MAX", "RELU", "RELU6", "RESHAPE",
         "RSQRT", "SLICE", "SOFTMAX", "SPLIT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SQUEEZE",
@@ -55,6 +56,9 @@ _RESOLVER_PLAIN = frozenset(
     )
 )
 # fmt: on
+# Kernels of TFLM that compute in float32 alone, and fail on the device where they are given integers: most of
+# elementwise.cc, exp.cc, neg.cc and l2_pool_2d.cc.
+_FLOAT_ONLY = frozenset(("EXP", "L2_POOL_2D", "LOG", "NEG", "SQRT", "SQUARE"))
 
 
 class BareClassifier:
@@ -140,7 +144,7 @@ def package(content: bytes, classifier: BareClassifier, metadata: ModelMetadata)
       metadata: of the model.
 
     Raises:
-      TfaudioError: if TFLM has no kernel for an operator.
+      TfaudioError: if TFLM has no kernel for an operator, or none for its types.
     """
     arena = arena_bytes(content)
     waveforms = golden.waveforms(metadata.num_samples, metadata.sample_rate)
@@ -179,13 +183,19 @@ def operator_header(content: bytes) -> str:
     """Returns a C++ header with a function that adds a model's operators to a resolver.
 
     Raises:
-      TfaudioError: if TFLM has no kernel for one of them.
+      TfaudioError: if TFLM has no kernel for one of them, or none for the integers that it is given.
     """
     names = operators(content)
     methods = {name: _RESOLVER_METHODS.get(name) or _plain_method(name) for name in names}
     unknown = [name for name, method in methods.items() if method is None]
     if unknown:
         raise TfaudioError(f"TensorFlow Lite Micro has no kernel for {', '.join(unknown)}; choose another model.")
+    in_integers = sorted(_FLOAT_ONLY & set(integer_operators(content)))
+    if in_integers:
+        raise TfaudioError(
+            f"TensorFlow Lite Micro computes {', '.join(in_integers)} in float32 alone, and the model has integers "
+            "there; choose another model for a microcontroller (ds_cnn, bc_resnet, cnn)."
+        )
     calls = " &&\n         ".join(f"resolver.{method}() == kTfLiteOk" for method in methods.values())
     return (
         "// Include after tensorflow/lite/micro/micro_mutable_op_resolver.h.\n"

@@ -68,6 +68,9 @@ class GateConfig(Config):
       max_latency_ms: of one call with one window, on one thread; None sets no limit.
       max_size_kb: of the file, 1000 bytes each; None sets no limit.
       max_memory_kb: that running a file takes on a device; None sets no limit. A SavedModel's is told alone.
+
+    A format of which a limited time, size or memory cannot be measured is withheld: who sets a limit must not get a
+    file that nobody held to it.
     """
 
     max_accuracy_drop: float = 0.01
@@ -97,16 +100,26 @@ class GateConfig(Config):
         """The largest difference of a score, of a front end that nothing is known of if it was left open."""
         return 1e-4 if self.max_score_difference is None else self.max_score_difference
 
-    def over_budget(self, report: FormatReport) -> Iterator[str]:
-        """Says which limits on time, size and memory a format exceeds."""
-        memory = None if report.name == SAVED_MODEL else _kilo(report.memory_bytes)
+    def over_budget(self, report: FormatReport, *, no_memory: str | None = None) -> Iterator[str]:
+        """Says which limits on time, size and memory a format exceeds, or cannot be held to.
+
+        Args:
+          report: of the format, measured.
+          no_memory: why its memory could not be measured, where that is known.
+        """
+        max_memory = None if report.name == SAVED_MODEL else self.max_memory_kb
         budget = (
-            ("one call takes", "ms", report.latency_ms, self.max_latency_ms, "max_latency_ms"),
-            ("its size is", "kB", _kilo(report.size_bytes), self.max_size_kb, "max_size_kb"),
-            ("running it takes", "kB", memory, self.max_memory_kb, "max_memory_kb"),
+            ("time of one call", "one call takes", "ms", report.latency_ms, self.max_latency_ms, "max_latency_ms"),
+            ("size", "its size is", "kB", _kilo(report.size_bytes), self.max_size_kb, "max_size_kb"),
+            ("memory", "running it takes", "kB", _kilo(report.memory_bytes), max_memory, "max_memory_kb"),
         )
-        for what, unit, found, limit, name in budget:
-            if found is not None and limit is not None and found > limit:
+        for quantity, what, unit, found, limit, name in budget:
+            if limit is None:
+                continue
+            if found is None:
+                known = no_memory if quantity == "memory" else None
+                yield known or f"its {quantity} cannot be measured on this system; leave --{name} or this format out."
+            elif found > limit:
                 yield f"{what} {found:.4g} {unit}; {limit:g} is allowed (--{name})."
 
 
@@ -151,6 +164,11 @@ class FormatReport:
     @property
     def passed(self) -> bool:
         return not self.problems
+
+    @property
+    def withheld_by_gate(self) -> bool:
+        """Whether the gate withheld it; False of what passed, and of what could not be made at all."""
+        return not self.passed and self.agreement is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -179,19 +179,21 @@ class Classifier:
                 "file of another format."
             )
         self._interpreter = load_interpreter(content, str(path), num_threads)
-        self._input, *texts = self._interpreter.get_input_details()
-        self._tokens = [int(details["index"]) for details in texts]
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         tokenizer = self.metadata.tokenizer
-        if [tuple(map(int, details["shape"])) for details in texts] != ([(1, tokenizer.length)] if tokenizer else []):
-            raise TfaudioError(f"{path} does not have the inputs that its metadata tell; export it again.")
-        self._output = self._interpreter.get_output_details()[0]
-        shapes = [tuple(int(n) for n in details["shape"]) for details in (self._input, self._output)]
-        if shapes[1] != (1, len(self.labels)):
-            raise TfaudioError(f"{path} has {shapes[1][-1]} outputs but {len(self.labels)} labels; export it again.")
-        if shapes[0] != (1, self.num_samples):
+        wanted = [f"float32 [1, {self.num_samples}]", *([f"int32 [1, {tokenizer.length}]"] if tokenizer else [])]
+        if _forms(inputs) != wanted:
             raise TfaudioError(
-                f"{path} takes {shapes[0][-1]} samples, but its metadata says {self.num_samples}; export it again."
+                f"{path} takes {_listed(_forms(inputs))}, but its metadata says {_listed(wanted)}; export it again."
             )
+        if _forms(outputs) != [f"float32 [1, {len(self.labels)}]"]:
+            raise TfaudioError(
+                f"{path} gives {_listed(_forms(outputs))}, but its {len(self.labels)} labels want "
+                f"float32 [1, {len(self.labels)}]; export it again."
+            )
+        self._input, *texts = inputs
+        (self._output,) = outputs
+        self._tokens = [int(details["index"]) for details in texts]
 
     @property
     def labels(self) -> LabelMap:
@@ -291,6 +293,15 @@ class Classifier:
     def score_batch(self, waveforms: Array, text: str | None = None) -> Array:
         """Scores windows of a recording one after the other: float32 [batch, num_samples] to [batch, classes]."""
         return np.stack([self.scores(waveform, text) for waveform in waveforms])
+
+
+def _forms(tensors: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Type and shape of each input or output, by what the interpreter tells of it."""
+    return [f"{np.dtype(t['dtype']).name} {[int(n) for n in t['shape']]}" for t in tensors]
+
+
+def _listed(forms: Iterable[str]) -> str:
+    return " and ".join(forms) or "nothing"
 
 
 def load_interpreter(content: bytes, name: str, num_threads: int) -> Any:
