@@ -27,6 +27,8 @@ from mediapipe.tasks.python.core.base_options import BaseOptions
 
 Waveform = npt.NDArray[np.float32]
 
+FAILURES = (OSError, ValueError, RuntimeError)  # soundfile's and MediaPipe's own are among these
+
 
 @dataclass(frozen=True)
 class Window:
@@ -48,28 +50,31 @@ class Window:
         return cls(start, [c.category_name or str(c.index) for c in categories], [c.score for c in categories])
 
 
-def classify_clip(model: str, waveform: Waveform, sample_rate: int) -> list[Window]:
+def open_classifier(model: str) -> AudioClassifier:
+    """Opens a `.tflite` file for any number of recordings; to be closed, or used by `with`."""
+    return AudioClassifier.create_from_options(AudioClassifierOptions(base_options=BaseOptions(model_asset_path=model)))
+
+
+def classify_clip(classifier: AudioClassifier, waveform: Waveform, sample_rate: int) -> list[Window]:
     """Classifies a recording at once.
 
     Args:
-      model: path of the `.tflite` file.
+      classifier: from `open_classifier`.
       waveform: float32 [samples], mono, in [-1, 1].
       sample_rate: Hz.
 
     Returns:
       One result a window, one window after the other, the last one padded with silence.
     """
-    options = AudioClassifierOptions(base_options=BaseOptions(model_asset_path=model))
-    with AudioClassifier.create_from_options(options) as classifier:
-        results = classifier.classify(AudioData.create_from_array(waveform, sample_rate))
-        return [Window.of(result, (result.timestamp_ms or 0) / 1000) for result in results]
+    results = classifier.classify(AudioData.create_from_array(waveform, sample_rate))
+    return [Window.of(result, (result.timestamp_ms or 0) / 1000) for result in results]
 
 
 def classify_stream(model: str, blocks: Iterator[Waveform], sample_rate: int) -> list[Window]:
     """Classifies sound that comes in blocks.
 
     Args:
-      model: path of the `.tflite` file.
+      model: path of the `.tflite` file; opened for this stream alone, since closing it gives the last window.
       blocks: each float32 [samples], mono, in [-1, 1].
       sample_rate: Hz.
 
@@ -102,7 +107,7 @@ def window_seconds(model: str) -> float:
         with zipfile.ZipFile(model) as archive:
             return float(json.loads(archive.read("tfaudio.json"))["clip"]["seconds"])
     except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(f"{model} holds no settings of tfaudio; export it again with `tfaudio export`") from error
+        raise ValueError("it holds no settings of tfaudio") from error
 
 
 def blocks_of(waveform: Waveform, length: int) -> Iterator[Waveform]:
@@ -134,25 +139,42 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--block_seconds must be positive")
     if not Path(options.model).is_file():
         parser.error(f"there is no model file {options.model}")
+    try:
+        classifier = open_classifier(options.model)
+        if options.stream:
+            window_seconds(options.model)
+    except FAILURES as error:
+        print(
+            f"{options.model} cannot be used ({first_line(error)}); export it again with `tfaudio export`.",
+            file=sys.stderr,
+        )
+        return 1
     failures = 0
-    for path in options.files:
-        try:
-            waveform, sample_rate = read(path)
-            if options.stream:
-                length = max(1, round(options.block_seconds * sample_rate))
-                windows = classify_stream(options.model, blocks_of(waveform, length), sample_rate)
-            else:
-                windows = classify_clip(options.model, waveform, sample_rate)
-        except (OSError, ValueError, RuntimeError) as error:  # soundfile's and MediaPipe's own are among these
-            failures += 1
-            print(f"{path}: {str(error).strip().splitlines()[0]}", file=sys.stderr)
-            continue
-        for window in windows:
-            found = {"label": window.labels[0], "score": round(window.scores[0], 6)}
-            everything = {"scores": dict(zip(window.labels, window.scores, strict=True))} if options.all_scores else {}
-            row = {"path": path, "start": round(window.start, 3), **found, **everything}
-            print(json.dumps(row, ensure_ascii=False), flush=True)
+    with classifier:
+        for path in options.files:
+            try:
+                waveform, sample_rate = read(path)
+                if options.stream:
+                    length = max(1, round(options.block_seconds * sample_rate))
+                    windows = classify_stream(options.model, blocks_of(waveform, length), sample_rate)
+                else:
+                    windows = classify_clip(classifier, waveform, sample_rate)
+            except FAILURES as error:
+                failures += 1
+                print(f"{path}: {first_line(error)}", file=sys.stderr)
+                continue
+            for window in windows:
+                row: dict[str, object] = {"path": path, "start": round(window.start, 3)}
+                row |= {"label": window.labels[0], "score": round(window.scores[0], 6)}
+                if options.all_scores:
+                    row["scores"] = dict(zip(window.labels, window.scores, strict=True))
+                print(json.dumps(row, ensure_ascii=False), flush=True)
     return 1 if failures else 0
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, without the lines of C++ below it."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
     arecord -t raw -f S16_LE -r 16000 | python listen.py model_streaming_int8.tflite --source=- --rate=16000
     python listen.py model_streaming_int8.tflite --source=recording.flac
 
-A microphone that vanishes is looked for until it is back. Takes tfaudio, NumPy, soundfile and ai-edge-litert, and
-sounddevice for the microphone; paho-mqtt for MQTT.
+A microphone that vanishes is looked for until it is back. Channels are mixed down to mono. Takes tfaudio, NumPy,
+soundfile and ai-edge-litert, and sounddevice for the microphone; paho-mqtt for MQTT.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import signal
 import sys
 from typing import Any
 
-from microphone import Microphone, listen_to_microphone, sounddevice_module
+from microphone import Microphone, StuckError, listen_to_microphone, sounddevice_module
 from senders import Mqtt, Webhook
 
 from tfaudio.errors import TfaudioError
@@ -28,12 +29,24 @@ from tfaudio.runtime.listen import add_options, listen, open_stream, pcm_blocks,
 from tfaudio.runtime.scorers import open_scorer
 from tfaudio.terminal import leave
 
+EXIT_STUCK = 74  # a sound card does not answer; EX_IOERR of sysexits.h
+
 Event = dict[str, Any]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Listens until the source ends, or for ever to a microphone; 1 if the model or the source could not be used."""
+    """Listens until the source ends, or for ever to a microphone; 1 if the model or the source could not be used.
+
+    EXIT_STUCK tells that a sound card does not answer any more, which a new process may mend.
+    """
     return run("listen.py", lambda: _listen(arguments))
+
+
+def end(code: int) -> None:
+    """Ends the process with an exit code of `main`."""
+    if code == EXIT_STUCK:
+        os._exit(code)  # PortAudio, which sounddevice ends with the interpreter, would wait for the card for ever
+    leave(code)
 
 
 def _listen(arguments: list[str] | None) -> int:
@@ -42,10 +55,15 @@ def _listen(arguments: list[str] | None) -> int:
     parser.add_argument("--source", default="microphone", help="microphone (default), - for raw samples, or a file")
     parser.add_argument("--device", help="number of the microphone or part of its name (python -m sounddevice)")
     parser.add_argument("--rate", type=int, help="Hz; of a microphone its own, of raw samples the model's by default")
+    parser.add_argument(
+        "--channels", type=int, help="of raw samples, interleaved (1); of a microphone (2, or 1 if it has no more)"
+    )
     parser.add_argument("--mqtt", metavar="HOST[:PORT]", help="publish detections to this broker")
     parser.add_argument("--topic", default="tfaudio/detections", help="of MQTT (tfaudio/detections)")
     parser.add_argument("--webhook", metavar="URL", help="post detections as JSON to this address")
     options = parser.parse_args(arguments)
+    if options.channels is not None and not 1 <= options.channels <= 64:
+        parser.error("--channels must be 1 to 64")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as systemd ends a service
 
     senders: list[Webhook | Mqtt] = []
@@ -68,7 +86,7 @@ def _listen(arguments: list[str] | None) -> int:
         if options.source == "microphone":
             device = int(options.device) if (options.device or "").isdecimal() else options.device
             listen_to_microphone(
-                lambda: Microphone(device, options.rate, sounddevice_module()),
+                lambda: Microphone(device, options.rate, sounddevice_module(), channels=options.channels),
                 lambda rate, blocks: listen(
                     open_stream(options, scorer, rate), blocks, emit, status_seconds=options.status_seconds
                 ),
@@ -76,13 +94,16 @@ def _listen(arguments: list[str] | None) -> int:
                 _warn,
             )
         elif options.source == "-":
-            blocks = pcm_blocks(sys.stdin.buffer, 1)
+            blocks = pcm_blocks(sys.stdin.buffer, options.channels or 1)
             listen(open_stream(options, scorer, options.rate), blocks, emit, status_seconds=options.status_seconds)
         else:
             with open_recording(options.source, options.source) as sound:
                 stream = open_stream(options, scorer, sound.samplerate)
                 blocks = recording_blocks(sound, options.source)
                 listen(stream, blocks, emit, status_seconds=options.status_seconds)
+    except StuckError as error:
+        _warn(f"error: {error}")
+        return EXIT_STUCK
     except TfaudioError as error:
         _warn(f"error: {error}")
         return 1
@@ -97,4 +118,4 @@ def _warn(message: str) -> None:
 
 
 if __name__ == "__main__":
-    leave(main())
+    end(main())

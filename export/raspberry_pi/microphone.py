@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,20 @@ from tfaudio.errors import TfaudioError
 _BLOCK_SECONDS = 0.1
 _BLOCKS_WAITING = 100  # 10 s; beyond it the machine is too slow, and blocks are dropped and counted
 _SILENT_SECONDS = 5.0  # without a block, a microphone has vanished
+_CLOSING_SECONDS = 5.0  # within which a sound card closes, or never does
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
+_MOST_CHANNELS = 2  # taken of a microphone that has more, where no number is given
+_INVALID_CHANNELS, _INVALID_RATE = -9998, -9997  # PaErrorCode of portaudio.h
 
 Event = dict[str, Any]
+
+
+class SettingError(TfaudioError):
+    """A flag that fits no microphone of this machine."""
+
+
+class StuckError(TfaudioError):
+    """A sound card that does not answer any more; PortAudio's own end would wait for it, too."""
 
 
 class Microphone:
@@ -27,9 +39,15 @@ class Microphone:
       device: number or part of the name, as `python -m sounddevice` lists them; None is the default.
       sample_rate: Hz; None is the device's own.
       sounddevice: the module.
+      channels: to take; None is 1 or 2, of those that the device has.
+
+    Raises:
+      SettingError: if there are several such devices, or it has no inputs.
     """
 
-    def __init__(self, device: int | str | None, sample_rate: int | None, sounddevice: Any) -> None:
+    def __init__(
+        self, device: int | str | None, sample_rate: int | None, sounddevice: Any, *, channels: int | None = None
+    ) -> None:
         self._module, self._device = sounddevice, device
         # PortAudio knows the devices that were there when it began.
         with contextlib.suppress(sounddevice.PortAudioError):  # where an earlier beginning failed there is no end
@@ -38,14 +56,28 @@ class Microphone:
         try:
             found = sounddevice.query_devices(device, "input")
         except ValueError as error:
-            raise sounddevice.PortAudioError(str(error)) from error
+            problem = " ".join(str(error).split())  # of several devices it has a line each
+            if problem.startswith("No "):  # such device, so far
+                raise sounddevice.PortAudioError(problem) from error
+            raise SettingError(
+                f"No microphone can be told ({problem}); give --device the number of one, as "
+                "`python -m sounddevice` lists them."
+            ) from error
         self.name = str(found["name"])
-        self.sample_rate = int(sample_rate or found["default_samplerate"])
+        self.sample_rate = int(found["default_samplerate"] if sample_rate is None else sample_rate)
+        self._inputs = int(found["max_input_channels"])
+        self.channels = min(_MOST_CHANNELS, self._inputs) if channels is None else channels
+        self.opened = False
         self.given_blocks = self.dropped_blocks = self.overflows = 0
         self._waiting: queue.Queue[np.ndarray] = queue.Queue(_BLOCKS_WAITING)
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        """Yields int16 [samples, 1]; ends when the microphone has vanished."""
+    def blocks(self) -> Generator[np.ndarray, None, None]:
+        """Yields int16 [samples, channels]; ends when the microphone has vanished.
+
+        Raises:
+          SettingError: if the microphone does not take the rate or the number of channels.
+          StuckError: if it cannot be closed.
+        """
 
         def take(block: np.ndarray, frames: int, time: Any, status: Any) -> None:
             del frames, time
@@ -55,15 +87,10 @@ class Microphone:
             except queue.Full:
                 self.dropped_blocks += 1
 
-        stream = self._module.InputStream(
-            device=self._device,
-            samplerate=self.sample_rate,
-            channels=1,
-            dtype="int16",
-            blocksize=round(_BLOCK_SECONDS * self.sample_rate),
-            callback=take,
-        )
-        with stream:
+        stream = self._open(take)
+        try:
+            stream.start()
+            self.opened = True
             while True:
                 try:
                     block = self._waiting.get(timeout=_SILENT_SECONDS)
@@ -71,6 +98,45 @@ class Microphone:
                     return
                 self.given_blocks += 1
                 yield block
+        finally:
+            self._close(stream)
+
+    def _open(self, callback: Callable[[np.ndarray, int, Any, Any], None]) -> Any:
+        try:
+            return self._module.InputStream(
+                device=self._device,
+                samplerate=self.sample_rate,
+                channels=self.channels,
+                dtype="int16",
+                blocksize=round(_BLOCK_SECONDS * self.sample_rate),
+                callback=callback,
+            )
+        except self._module.PortAudioError as error:
+            code = error.args[1] if len(error.args) > 1 else None
+            if code == _INVALID_CHANNELS:
+                raise SettingError(
+                    f"The microphone '{self.name}' refuses {self.channels} channel(s); give --channels another number, "
+                    f"up to {self._inputs}."
+                ) from error
+            if code == _INVALID_RATE:
+                raise SettingError(
+                    f"The microphone '{self.name}' refuses {self.sample_rate} Hz; give --rate one that it takes, often "
+                    "44100 or 48000."
+                ) from error
+            raise
+
+    def _close(self, stream: Any) -> None:
+        """Closes a stream from another thread: of a card that was pulled out, PortAudio may wait for ever."""
+
+        def close() -> None:
+            stream.abort()
+            stream.close()
+
+        closing = threading.Thread(target=close, daemon=True)
+        closing.start()
+        closing.join(_CLOSING_SECONDS)
+        if closing.is_alive():
+            raise StuckError(f"The microphone '{self.name}' cannot be closed; plug it in again and start anew.")
 
 
 def listen_to_microphone(
@@ -91,38 +157,51 @@ def listen_to_microphone(
       warn: is told what a person should know.
       sleep: waits for some seconds.
       forever: asked before each attempt.
+
+    Raises:
+      SettingError: if a flag fits no microphone, as long as none could be opened; later that passes.
+      StuckError: if a microphone has vanished and cannot be closed.
     """
-    pause = _FIRST_PAUSE_SECONDS
+    pause, opened = _FIRST_PAUSE_SECONDS, False
     while forever():
         microphone: Microphone | None = None
         try:
             microphone = connect()
             emit({"event": "microphone", "name": microphone.name, "sample_rate": microphone.sample_rate})
-            hear(microphone.sample_rate, _losses_told(microphone, warn))
+            with contextlib.closing(_losses_told(microphone, warn)) as blocks:
+                hear(microphone.sample_rate, blocks)
             problem = "it gives no more sound"
+        except SettingError as error:
+            if not opened:
+                raise
+            problem = str(error)
         except Exception as error:  # PortAudio's, whose class is known only where a microphone is used
             if type(error).__name__ != "PortAudioError":
                 raise
             problem = str(error)
-        if microphone is not None and microphone.given_blocks:
-            pause = _FIRST_PAUSE_SECONDS
+        if microphone is not None:
+            opened = opened or microphone.opened
+            if microphone.given_blocks:
+                pause = _FIRST_PAUSE_SECONDS
         emit({"event": "no_microphone", "reason": problem, "retry_seconds": pause})
         sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _losses_told(microphone: Microphone, warn: Callable[[str], None]) -> Iterator[np.ndarray]:
+def _losses_told(microphone: Microphone, warn: Callable[[str], None]) -> Generator[np.ndarray, None, None]:
     """Passes the blocks on, and warns of lost sound: at once, and whenever it has doubled since."""
     due = 1
-    for block in microphone.blocks():
-        yield block
-        lost = microphone.dropped_blocks + microphone.overflows
-        if lost >= due:
-            due = 2 * lost
-            warn(
-                f"{microphone.dropped_blocks} blocks of {_BLOCK_SECONDS:g} s were dropped, by which later times are "
-                f"too early, and {microphone.overflows} were incomplete: the machine is too slow for this model."
-            )
+    with contextlib.closing(microphone.blocks()) as blocks:
+        for block in blocks:
+            yield block
+            lost = microphone.dropped_blocks + microphone.overflows
+            if lost >= due:
+                due = 2 * lost
+                warn(
+                    f"{microphone.dropped_blocks} blocks of {_BLOCK_SECONDS:g} s were dropped, by which later times "
+                    f"are too early, and {microphone.overflows} were incomplete: the machine is too slow for this "
+                    "model."
+                )
 
 
 def sounddevice_module() -> Any:

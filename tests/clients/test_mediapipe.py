@@ -78,14 +78,37 @@ def test_what_cannot_be_used_is_named(
     mediapipe_python: str, repository: Path, cnn: Exported, recording: str, tmp_path: Path
 ) -> None:
     model = cnn.report.paths["float32"]
-    cut = tmp_path / "cut.tflite"
-    cut.write_bytes(model.read_bytes()[:1000])
     text = tmp_path / "text.wav"
     text.write_text("no audio")
     done = run(mediapipe_python, repository, str(model), str(text), recording)
     assert done.returncode == 1
     assert "text.wav: " in done.stderr
     assert len(done.stdout.splitlines()) == 5  # the recording beside it is classified all the same
-    done = run(mediapipe_python, repository, str(cut), recording)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "tönes.wav: " in done.stderr
+
+
+@pytest.mark.parametrize("mode", [[], ["--stream"]], ids=" ".join)
+def test_a_model_that_cannot_be_used_is_named_once_and_no_recording(
+    mediapipe_python: str, repository: Path, cnn: Exported, recording: str, tmp_path: Path, mode: list[str]
+) -> None:
+    whole = cnn.report.paths["float32"].read_bytes()
+    for name, kept in (("cut.tflite", 1000), ("no_labels.tflite", -3000)):  # the settings and labels are at the end
+        model = tmp_path / name
+        model.write_bytes(whole[:kept])
+        done = run(mediapipe_python, repository, str(model), recording, recording, *mode)
+        assert (done.returncode, done.stdout) == (1, "")
+        told = [line for line in done.stderr.splitlines() if name in line]
+        assert len(told) == 1
+        assert told[0].startswith(f"{model} cannot be used (")
+        assert told[0].endswith("export it again with `tfaudio export`.")
+        assert "tönes.wav" not in done.stderr
+
+
+def test_recordings_do_not_depend_on_those_before(
+    mediapipe_python: str, repository: Path, cnn: Exported, recording: str, tmp_path: Path
+) -> None:
+    fast = tmp_path / "fast.wav"
+    soundfile.write(fast, tones(1, seed=5, seconds=2.0)[0][0], 2 * SAMPLE_RATE)
+    model = str(cnn.report.paths["float32"])
+    alone = [run(mediapipe_python, repository, model, path).stdout for path in (recording, str(fast), recording)]
+    assert all(alone)
+    assert run(mediapipe_python, repository, model, recording, str(fast), recording).stdout == "".join(alone)

@@ -48,10 +48,17 @@ class PortAudioError(Exception):
 class Sounddevice(types.SimpleNamespace):
     """A sound card that is missing at first, gives some blocks, vanishes, and is back."""
 
-    def __init__(self, blocks: int) -> None:
+    def __init__(self, blocks: int, inputs: int = 1) -> None:
         super().__init__(PortAudioError=PortAudioError)
         self.attempts, self.rescans, self.blocks, self.overflowing = 0, 0, blocks, False
         self.running, self.refusing = True, False
+        self.inputs = inputs
+        self.finding: dict[int, Exception] = {1: ValueError("No input device matching 'USB'")}  # of an attempt
+        self.opening: dict[int, Exception] = {}
+        self.starting: dict[int, Exception] = {}
+        self.closings: list[str] = []
+        self.free = threading.Event()  # unset, a closing does not return in time
+        self.free.set()
 
     def _terminate(self) -> None:
         if not self.running:
@@ -65,23 +72,31 @@ class Sounddevice(types.SimpleNamespace):
 
     def query_devices(self, device: Any, kind: str) -> dict[str, Any]:
         self.attempts += 1
-        if self.attempts == 1:
-            raise ValueError(f"No {kind} device matching {device!r}")
-        return {"name": "USB microphone", "default_samplerate": 44_100.0}
+        if self.attempts in self.finding:
+            raise self.finding[self.attempts]
+        return {"name": "USB microphone", "default_samplerate": 44_100.0, "max_input_channels": self.inputs}
 
-    def InputStream(self, *, callback: Any, blocksize: int, **settings: Any) -> Any:
+    def InputStream(self, *, callback: Any, blocksize: int, channels: int, **settings: Any) -> Any:
         card = self
+        if card.attempts in card.opening:
+            raise card.opening[card.attempts]
 
-        class Running:
-            def __enter__(self) -> None:
+        class Stream:
+            def start(self) -> None:
+                if card.attempts in card.starting:
+                    raise card.starting[card.attempts]
                 for _ in range(card.blocks):
                     status = types.SimpleNamespace(input_overflow=card.overflowing)
-                    callback(np.ones([blocksize, 1], np.int16), blocksize, None, status)
+                    callback(np.ones([blocksize, channels], np.int16), blocksize, None, status)
 
-            def __exit__(self, *_: object) -> None:
-                raise PortAudioError("Device unavailable")
+            def abort(self) -> None:
+                card.free.wait(10)
+                card.closings.append("abort")
 
-        return Running()
+            def close(self) -> None:
+                card.closings.append("close")
+
+        return Stream()
 
 
 def test_a_microphone_that_vanishes_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +104,7 @@ def test_a_microphone_that_vanishes_is_waited_for(folder: Path, monkeypatch: pyt
 
     monkeypatch.setattr(microphone, "_SILENT_SECONDS", 0.01)
     card = Sounddevice(blocks=3)
+    card.starting[3] = PortAudioError("Device unavailable", -9985)
     events: list[dict[str, Any]] = []
     pauses: list[float] = []
 
@@ -107,9 +123,157 @@ def test_a_microphone_that_vanishes_is_waited_for(folder: Path, monkeypatch: pyt
     )
     assert [event["event"] for event in events] == ["no_microphone", *["microphone", "no_microphone"] * 3]
     assert "No input device matching 'USB'" in events[0]["reason"]
-    assert "Device unavailable" in events[2]["reason"]
+    assert events[2]["reason"] == "it gives no more sound"
+    assert "Device unavailable" in events[4]["reason"]
     assert card.rescans == card.attempts == 4
-    assert pauses == [1.0] * 4
+    assert card.closings == ["abort", "close"] * 3
+    assert pauses == [1.0, 1.0, 2.0, 1.0]
+
+
+REFUSALS = {
+    "several": ("finding", ValueError("Multiple input devices found for 'USB':\n[1] USB A\n[2] USB B"), "--device"),
+    "no inputs": ("finding", ValueError("Not an input device: 'HDMI'"), "--device"),
+    "channels": ("opening", PortAudioError("Invalid number of channels", -9998), "--channels"),
+    "rate": ("opening", PortAudioError("Invalid sample rate", -9997), "--rate"),
+}
+
+
+def listen_for(attempts: int, card: Sounddevice) -> list[dict[str, Any]]:
+    """Tries a card some times, and returns the events."""
+    import microphone
+
+    events: list[dict[str, Any]] = []
+    microphone.listen_to_microphone(
+        lambda: microphone.Microphone("USB", None, card),
+        lambda _, blocks: [None for _ in blocks].clear(),
+        events.append,
+        lambda message: pytest.fail(message),
+        sleep=lambda _: None,
+        forever=lambda: card.attempts < attempts,
+    )
+    return events
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_flag_that_fits_no_microphone_is_an_error(refusal: str, attempt: int, folder: Path) -> None:
+    import microphone
+
+    card = Sounddevice(blocks=3)
+    if attempt == 1:  # or the microphone is plugged in later
+        card.finding.clear()
+    step, problem, flag = REFUSALS[refusal]
+    getattr(card, step)[attempt] = problem
+    with pytest.raises(microphone.SettingError, match=flag) as caught:
+        listen_for(4, card)
+    assert card.attempts == attempt
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_what_a_returning_microphone_refuses_passes(
+    refusal: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import microphone
+
+    monkeypatch.setattr(microphone, "_SILENT_SECONDS", 0.01)
+    card = Sounddevice(blocks=3)
+    card.finding.clear()
+    step, problem, flag = REFUSALS[refusal]
+    getattr(card, step)[2] = problem
+    reasons = [event["reason"] for event in listen_for(3, card) if event["event"] == "no_microphone"]
+    assert len(reasons) == 3
+    assert flag in reasons[1]
+    assert reasons[0] == reasons[2] == "it gives no more sound"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "wanted", "given"), [(1, None, 1), (2, None, 2), (8, None, 2), (8, 6, 6), (2, 1, 1)]
+)
+def test_a_microphone_is_asked_for_channels_that_it_has(
+    inputs: int, wanted: int | None, given: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import microphone
+
+    monkeypatch.setattr(microphone, "_SILENT_SECONDS", 0.01)
+    card = Sounddevice(blocks=1, inputs=inputs)
+    card.finding.clear()
+    source = microphone.Microphone(None, 16_000, card, channels=wanted)
+    assert [block.shape for block in source.blocks()] == [(1600, given)]
+
+
+def test_a_card_that_cannot_be_closed_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import microphone
+
+    monkeypatch.setattr(microphone, "_SILENT_SECONDS", 0.01)
+    monkeypatch.setattr(microphone, "_CLOSING_SECONDS", 0.05)
+    card = Sounddevice(blocks=3)
+    card.finding.clear()
+    card.free.clear()
+    with pytest.raises(microphone.StuckError, match="'USB microphone' cannot be closed"):
+        listen_for(4, card)
+    card.free.set()
+
+
+# What the client sees as sounddevice. %s is what opening a stream does, before it would succeed.
+CARD = """
+import atexit, time
+class PortAudioError(Exception):
+    pass
+def _terminate():
+    pass
+_initialize = _terminate
+atexit.register(time.sleep, 600)  # as PortAudio's own end would wait for a stuck card
+def query_devices(device, kind):
+    return {"name": "USB microphone", "default_samplerate": 8000.0, "max_input_channels": 1}
+class InputStream:
+    def __init__(self, **settings):
+        %s
+    def start(self):
+        pass
+    def abort(self):
+        time.sleep(600)
+    stop = close = abort
+    __enter__ = start
+    def __exit__(self, *_):
+        self.stop()
+"""
+
+
+def run_with_card(
+    model: Path, repository: Path, folder: Path, cards: Path, opening: str
+) -> subprocess.CompletedProcess[bytes]:
+    (cards / "sounddevice.py").write_text(CARD % opening)
+    program = (
+        f"import sys; sys.path[:0] = {[str(repository), str(folder), str(cards)]}; import listen, microphone; "
+        "microphone._SILENT_SECONDS = microphone._CLOSING_SECONDS = 0.1; listen.end(listen.main())"
+    )
+    return subprocess.run([sys.executable, "-c", program, str(model)], capture_output=True, check=False, timeout=120)
+
+
+def test_a_card_that_cannot_be_closed_ends_the_program(
+    model: Path, repository: Path, folder: Path, tmp_path: Path
+) -> None:
+    done = run_with_card(model, repository, folder, tmp_path, "pass")
+    assert done.returncode == 74  # so that systemd starts it again
+    message = "listen.py: error: The microphone 'USB microphone' cannot be closed; plug it in again and start anew."
+    assert done.stderr.decode().splitlines()[-1] == message
+    assert b"Traceback" not in done.stderr
+    assert [json.loads(line)["event"] for line in done.stdout.splitlines()] == ["microphone", "start", "end"]
+
+
+def test_a_rate_that_the_microphone_refuses_ends_the_program(
+    model: Path, repository: Path, folder: Path, tmp_path: Path
+) -> None:
+    refusal = "atexit.unregister(time.sleep); raise PortAudioError('Invalid sample rate', -9997)"
+    done = run_with_card(model, repository, folder, tmp_path, refusal)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert (
+        done.stderr.decode()
+        .splitlines()[-1]
+        .startswith("listen.py: error: The microphone 'USB microphone' refuses 8000 Hz; give --rate")
+    )
 
 
 def test_a_microphone_that_stays_away_is_asked_for_less_and_less_often(folder: Path) -> None:
@@ -133,9 +297,7 @@ def test_blocks_that_nobody_takes_are_dropped_and_counted(folder: Path, monkeypa
     card = Sounddevice(blocks=130)
     card.attempts = 1
     source = microphone.Microphone(None, 16_000, card)
-    loudest: list[int] = []
-    with pytest.raises(PortAudioError):
-        loudest.extend(int(block.max()) for block in source.blocks())
+    loudest = [int(block.max()) for block in source.blocks()]
     assert loudest == [1] * 100
     assert (source.given_blocks, source.dropped_blocks) == (100, 30)
 
@@ -311,7 +473,7 @@ def test_what_a_webhook_has_not_taken_is_told(folder: Path, monkeypatch: pytest.
 
 def run(repository: Path, folder: Path, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     paths = [str(repository), str(folder)]
-    program = f"import sys; sys.path[:0] = {paths}; import listen; listen.leave(listen.main())"
+    program = f"import sys; sys.path[:0] = {paths}; import listen; listen.end(listen.main())"
     return subprocess.run([sys.executable, "-c", program, *arguments], input=data, capture_output=True, check=False)
 
 
@@ -330,6 +492,25 @@ def test_raw_samples_become_lines_and_posts(
     assert all(event["time"].endswith("+00:00") for event in events)
     assert events[-1]["event"] == "end"
     assert events[-1]["seconds"] == 3.0
+
+
+def test_raw_samples_of_two_channels_are_mixed(model: Path, repository: Path, folder: Path) -> None:
+    waveform = tones(1, seed=2, seconds=3.0)[0][0]
+    mono = np.round(waveform * 16_384)
+    stereo = np.stack([2 * mono, np.zeros_like(mono)], axis=1)
+    heard = []
+    for samples, options in ((mono, []), (stereo, ["--channels=2"])):
+        arguments = [str(model), "--source=-", f"--rate={SAMPLE_RATE}", "--threshold=0.02", *options]
+        done = run(repository, folder, *arguments, data=samples.astype("<i2").tobytes())
+        assert done.returncode == 0, done.stderr
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        assert events[-1]["seconds"] == 3.0
+        heard.append([(e["label"], e["start"], e["end"], e["score"]) for e in events if e["event"] == "detection"])
+    assert heard[0]
+    assert heard[1] == heard[0]
+    done = run(repository, folder, str(model), "--source=-", "--channels=0")
+    assert done.returncode == 2
+    assert b"--channels must be 1 to 64" in done.stderr
 
 
 def test_what_cannot_be_used_is_told_in_a_sentence(model: Path, repository: Path, folder: Path) -> None:
