@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import soundfile
 
 from tests.export.small_runs import LABELS, SAMPLE_RATE, tones
 from tests.export.test_streaming import causal_run, keras_scores
+from tests.runtime.test_classifier import rezip
 from tfaudio.errors import TfaudioError
 from tfaudio.export.artifact import export_run
 from tfaudio.export.report import GateConfig
@@ -158,8 +160,10 @@ def resident_bytes() -> int:
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
-def test_silence_without_end(step_model: StepModel) -> None:
+@pytest.mark.parametrize("name", ["model_streaming.tflite", "model_streaming_int8.tflite"])
+def test_silence_without_end(exported: Path, name: str) -> None:
     """An hour: every hop after the window is full computes the same from the same state, in the same memory."""
+    step_model = StepModel(exported / name)
     stream = Stream(step_model)
     minute = np.zeros(60 * SAMPLE_RATE, np.int16)
     stream.process(minute)
@@ -205,6 +209,25 @@ def test_the_file_says_how_it_is_run(exported: Path) -> None:
         open_scorer(exported / "model_streaming.tflite", hop_seconds=0.1)
     with pytest.raises(TfaudioError, match="takes clips, not a stream"):
         StepModel(exported / "model_float32.tflite")
+
+
+def test_a_step_model_that_cannot_be_used_is_refused_by_name(exported: Path, tmp_path: Path) -> None:
+    content = (exported / "model_streaming.tflite").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        settings = json.loads(archive.read("tfaudio.json"))
+    other_state = {**settings["streaming"], "state_size": settings["streaming"]["state_size"] + 1}
+    other = rezip(content, tfaudio_json=json.dumps({**settings, "streaming": other_state}).encode())
+    for kind, changed, message in (
+        ("state", other, "does not have the inputs and outputs that its metadata tell"),
+        ("half", content[: len(content) // 2], "cut short"),
+        ("foreign", 50 * b"RIFF", "not a TFLite file"),
+        ("unsettled", rezip(content, tfaudio_json=b""), "no tfaudio metadata"),
+    ):
+        file = tmp_path / f"{kind}.tflite"
+        file.write_bytes(changed)
+        with pytest.raises(TfaudioError, match=message) as error:
+            open_scorer(file)
+        assert str(file) in str(error.value), kind
 
 
 def test_raw_samples_may_be_cut_anywhere() -> None:
