@@ -72,7 +72,7 @@ def test_every_figure_has_its_result(readme, repository):
         assert f"{100 * result['accuracy']:.1f}" == figure, name
         assert result["command"].startswith(("tfaudio train ", "tfaudio export ", "tfaudio ensemble "))
         assert result["interval"][0] <= result["accuracy"] <= result["interval"][1] + 1e-9
-        assert result["protocol"] in ("folds", "official", "leave_one_group_out")
+        assert result["protocol"] in ("folds", "nested", "official", "leave_one_group_out")
         assert result["seeds"]
         assert result["versions"]["tensorflow"]
         assert result["duration_seconds"] > 0

@@ -102,12 +102,13 @@ class Bundle:
 
     def unmasked_classifier(self) -> keras.Model:
         """Returns the classifier with no mask input, for export and for batches of equal length."""
+        from tfaudio.models.backbone import set_weights
         from tfaudio.models.classifier import build_classifier, takes_mask
 
         if not takes_mask(self.config):
             return self.classifier
         twin = build_classifier(self.config, len(self.labels), masked=False, read_weights=False)
-        twin.set_weights(self.classifier.get_weights())
+        set_weights(twin, self.classifier.get_weights())
         return twin
 
     def front_end(self, num_samples: int | None = None) -> keras.Model:

@@ -107,7 +107,7 @@ def window_seconds(model: str) -> float:
         with zipfile.ZipFile(model) as archive:
             return float(json.loads(archive.read("tfaudio.json"))["clip"]["seconds"])
     except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError("it holds no settings of tfaudio") from error
+        raise ValueError(f"{model} holds no settings of tfaudio; export it again with `tfaudio export`.") from error
 
 
 def blocks_of(waveform: Waveform, length: int) -> Iterator[Waveform]:
@@ -140,9 +140,13 @@ def main(arguments: list[str] | None = None) -> int:
     if not Path(options.model).is_file():
         parser.error(f"there is no model file {options.model}")
     try:
-        classifier = open_classifier(options.model)
         if options.stream:
             window_seconds(options.model)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        classifier = open_classifier(options.model)
     except FAILURES as error:
         print(
             f"{options.model} cannot be used ({first_line(error)}); export it again with `tfaudio export`.",

@@ -64,6 +64,8 @@ def _listen(arguments: list[str] | None) -> int:
     options = parser.parse_args(arguments)
     if options.channels is not None and not 1 <= options.channels <= 64:
         parser.error("--channels must be 1 to 64")
+    if options.channels is not None and options.source not in ("microphone", "-"):
+        parser.error("--channels is of a microphone or of raw samples; a recording tells its own")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as systemd ends a service
 
     senders: list[Webhook | Mqtt] = []

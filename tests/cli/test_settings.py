@@ -46,9 +46,21 @@ def test_an_object_changes_what_it_names_and_an_empty_one_clears() -> None:
     assert changed.model.options == {"frame_stride": 4, "head": "attention"}  # the recipe's, as its fine frames need
     cleared = settings("--dataset=esc10", "--set=model.options={}", '--set=model.options={"head": "max"}')
     assert cleared.model.options == {"head": "max"}
+    set_again = settings("--dataset=esc10", "--set=model.options={}", '--set=model.options={"frame_stride": 2}')
+    assert set_again.model.options == {"frame_stride": 2}
     slower = settings("--dataset=esc10", '--set=augment.speed={"probability": 0.2}').augment.speed
     assert (slower.probability, slower.factor) == (0.2, (0.8, 1.25))
     assert parse_candidate('model.options={"head": "max"}') == {"model.options.head": "max"}
+
+
+def test_set_counts_over_a_file_and_that_over_the_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(settings("--dataset=esc10", "--epochs=7").to_dict()))
+    config = settings(
+        f"--config={file}", "--set=augment.between_class.probability=0", '--set=model.options={"frame_stride": 2}'
+    )
+    assert (config.training.epochs, config.augment.between_class.probability) == (7, 0)
+    assert config.model.options == {"frame_stride": 2}
 
 
 def test_flags_change_a_recipe() -> None:

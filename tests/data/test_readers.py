@@ -456,6 +456,9 @@ def test_clips_of_fsd50k_are_grouped_by_who_uploaded_them(tmp_path: Path) -> Non
         **{"64760": "ann", "16399": "bob"},
         **{"37199": None, "175151": None},
     }
+    (root / told).write_text(json.dumps({**about, "16399": {"uploader": ""}}))
+    with pytest.raises(TfaudioError, match=r"dev\.csv, line 3: .*FSD50K\.json does not say who uploaded 16399"):
+        read("fsd50k", root)
     for damaged in (b"{", b"[1]", b'{"64760": {}}', b'{"64760": {"uploader": 3}}'):
         (root / told).write_bytes(damaged)
         with pytest.raises(TfaudioError, match=r"dev_clips_info_FSD50K\.json does not say who uploaded each clip"):

@@ -60,6 +60,7 @@ _SMALL = {"width": 12, "heads": 2, "depth": 2}
 _LOOKED_AT = [
     ("ast", _SMALL, 10),
     ("ast", {**_SMALL, "summary": "mean"}, 10),
+    ("ast", {**_SMALL, "patchout": 0.3}, 10),
     ("kwt", {**_SMALL, "summary": "token"}, None),
     ("kwt", {**_SMALL, "summary": "mean"}, None),
     ("conformer", _SMALL, 4),
@@ -123,7 +124,7 @@ def test_words_have_their_share(tmp_path):
     run = Bundle(tmp_path, config, labels, Normalization(), build_classifier(config, 3), tokenizer)
     waveforms = np.random.default_rng(0).normal(size=(3, 40_960)).astype(np.float32) * 0.1
     texts = ["rose bark", None, "a rose is a rose, is it not"]
-    attention = attend(run, waveforms, texts)
+    attention = attend(run, waveforms, np.array(texts))
     np.testing.assert_allclose(attention.scores, run.end_to_end()(run.inputs(waveforms, texts)), atol=1e-5)
     assert [[word for word, _ in heeded] for heeded in attention.words] == [
         ["rose", "bark"],
@@ -161,5 +162,9 @@ def test_padding_gets_no_attention():
 
 
 def test_a_model_without_attention_says_so():
+    members = [{"name": "attention", "options": {}}, {"name": "cnn", "options": {}}]
+    ensemble = ModelConfig(name="ensemble", options={"members": members})
+    with pytest.raises(TfaudioError, match="look at the run of a member"):
+        attention_model(build_model(ensemble, input_shape=(None, 40), num_classes=3))
     with pytest.raises(TfaudioError, match="--model=attention"):
         attention_model(build_model(ModelConfig(name="cnn"), input_shape=(None, 40), num_classes=3))

@@ -44,6 +44,20 @@ def gate(name: str, scores: np.ndarray, **thresholds: float) -> GateResult:
     )
 
 
+def test_an_artifact_that_fails_leaves_the_others_measured():
+    def fail(_):
+        raise RuntimeError("tensor 7 has no data.\nin node 3")
+
+    def score(batch):
+        return np.full((len(batch), 2), 0.5, np.float32)
+
+    clips = np.zeros((3, 4), np.float32)
+    found = run_gate(score, {"int8": fail, "float32": score}, waveforms=clips, targets=[0, 0, 0], gate=GateConfig())
+    assert found.failures == {"int8": "it fails on a test clip (tensor 7 has no data)."}
+    assert list(found.artifacts) == ["float32"]
+    assert found.artifacts["float32"].agreement == 1.0
+
+
 def test_equal_scores_pass() -> None:
     result = gate("float32", WAVEFORMS)
     found = result.artifacts["float32"]

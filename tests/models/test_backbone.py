@@ -15,7 +15,7 @@ from tfaudio.config import ModelConfig, RunConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.features.normalization import Normalization
 from tfaudio.labels import LabelMap
-from tfaudio.models.backbone import PatchBackbone, backbone_variables, pixels_of, stages_of
+from tfaudio.models.backbone import PatchBackbone, backbone_variables, pixels_of, set_weights, stages_of
 from tfaudio.models.classifier import build_classifier
 
 IMAGE = (32, 40, 3)
@@ -92,6 +92,21 @@ def test_efficientnet_with_the_scale_of_imagenet_is_the_network_that_comes_with_
         ours = build("backbone", {**options, "weights": weights}).get_layer("patches")
         expected = theirs(_as_pixels(features, 32)).numpy()
         np.testing.assert_allclose(ours(features)[0], expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_weights_that_are_copied_change_what_is_computed_from_them():
+    config = RunConfig(
+        model=ModelConfig(name="backbone", options={"application": "EfficientNetB0", "patch_frames": 32})
+    ).override({"clip.seconds": None})
+    trained, twin = (build_classifier(config, 2, masked=False) for _ in range(2))
+    for layer in trained.get_layer("patches").body.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.set_weights([np.full(3, 0.4), np.full(3, 0.2), np.array(0, np.int32)])
+            layer.finalize_state()
+    set_weights(twin, trained.get_weights())
+    features = np.random.default_rng(0).normal(size=(1, 32, 64)).astype(np.float32)
+    expected = trained.get_layer("patches")(features).numpy()
+    np.testing.assert_allclose(twin.get_layer("patches")(features), expected, atol=1e-6 * np.abs(expected).max())
 
 
 def test_networks_that_scale_pixels_themselves_get_pixels():

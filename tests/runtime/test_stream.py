@@ -218,7 +218,7 @@ def test_a_step_model_that_cannot_be_used_is_refused_by_name(exported: Path, tmp
     other_state = {**settings["streaming"], "state_size": settings["streaming"]["state_size"] + 1}
     other = rezip(content, tfaudio_json=json.dumps({**settings, "streaming": other_state}).encode())
     for kind, changed, message in (
-        ("state", other, "does not have the inputs and outputs that its metadata tell"),
+        ("state", other, r"takes float32 \[1, \d+\] and float32 \[1, \d+\], but its metadata says float32"),
         ("half", content[: len(content) // 2], "cut short"),
         ("foreign", 50 * b"RIFF", "not a TFLite file"),
         ("unsettled", rezip(content, tfaudio_json=b""), "no tfaudio metadata"),

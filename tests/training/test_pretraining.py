@@ -281,7 +281,7 @@ def test_a_refused_pretraining_leaves_the_weights_of_before(config, data, weight
     shutil.copytree(weights, out)
     (tmp_path / "c.json").write_text(config.to_json())
     command = ["pretrain", f"--config={tmp_path / 'c.json'}", f"--output_dir={out}", "--overwrite"]
-    for mistake in ("--class_weights", "--batch_size=1", "--set=clip.seconds=null"):
+    for mistake in ("--set=training.class_weights=true", "--batch_size=1", "--set=clip.seconds=null"):
         assert main([*command, mistake]) == 1
         capsys.readouterr()
         assert (out / ENCODER).read_bytes() == (weights / ENCODER).read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -49,7 +50,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     check_protocol_flags(flag_values)
     started, output_dir = time.monotonic(), Path(flag_values.output_dir)
     views = of_section("contrastive", assignments(flag_values))
-    flag_values.set = [text for text in flag_values.set if not text.startswith("contrastive.")]
+    flag_values.set = [text for text in flag_values.set if not re.match(r"\s*contrastive\b", text)]
     if flag_values.dataset is None and not flag_values.config:
         flag_values.dataset = _UNLABELLED
     config = settings_from(flag_values)

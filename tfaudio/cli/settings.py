@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from absl import flags
 
 from tfaudio.bundle import FORMAT_VERSION, SHARED_CONFIG, fold_folders, is_run_folder, read_config, settings_of
 from tfaudio.cli import UsageError
-from tfaudio.config import RunConfig
+from tfaudio.config import RunConfig, TrainingConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.recipes import recipe
 
@@ -39,22 +39,13 @@ _SETTINGS = {
     "initial_weights": "training.initial_weights",
     "initial_weights_saw_test": "training.initial_weights_saw_test",
 }
-# Those that only the training of a classifier heeds (`TrainingConfig.check_plain`).
-_OF_CLASSIFIERS = (
-    "class_weights",
-    "early_stopping",
-    "shuffle_labels",
-    "teacher",
-    "initial_weights",
-    "initial_weights_saw_test",
-)
 
 
 def define_settings(flag_values: flags.FlagValues, *, of_classifier: bool = True) -> None:
     """Defines the flags of a training run's settings; without `of_classifier`, those that any training heeds."""
 
     def kind(define: Any, name: str, text: str) -> None:
-        if of_classifier or name not in _OF_CLASSIFIERS:
+        if of_classifier or _SETTINGS.get(name, "").removeprefix("training.") not in TrainingConfig.OF_CLASSIFIERS:
             define(name, None, text, flag_values=flag_values)
 
     kind(flags.DEFINE_string, "dataset", "Data set: a name that `tfaudio datasets` lists, `folder` or `manifest`.")
@@ -124,7 +115,7 @@ def assignments(flag_values: flags.FlagValues) -> dict[str, Any]:
     Raises:
       UsageError: if one has not the form section.name=value.
     """
-    return _joined(_assignment("set", text) for text in flag_values.set)
+    return joined(*(_assignment("set", text) for text in flag_values.set))
 
 
 def parse_candidate(text: str) -> dict[str, Any]:
@@ -138,20 +129,25 @@ def parse_candidate(text: str) -> dict[str, Any]:
     """
     # A comma inside a list or an object is not followed by the name of a setting and an equals sign.
     parts = re.split(r",(?=\s*\w+(?:\.\w+)+\s*=)", text) if text.strip() else []
-    return _joined(_assignment("candidate", part) for part in parts)
+    return joined(*(_assignment("candidate", part) for part in parts))
 
 
-def _joined(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Joins settings in their order. An object changes what it names and leaves the recipe the rest; {} clears all."""
-    joined: dict[str, Any] = {}
-    for key, value in given:
-        for part_key, part in _parts(key, value):
-            joined.pop(part_key, None)  # the last of equals also comes last
-            joined[part_key] = part
-    return joined
+def joined(*settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Joins settings by dotted key, in the order in which `Config.override` is to take them: of equals the last.
+
+    >>> joined({"model.options.a": 1}, {"model.options": {}}, {"model.options.a": 2})
+    {'model.options': {}, 'model.options.a': 2}
+    """
+    found: dict[str, Any] = {}
+    for of_one in settings:
+        for key, value in of_one.items():
+            found.pop(key, None)  # in its old place, what is said of its section in between would wipe it out
+            found[key] = value
+    return found
 
 
 def _parts(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """An object's settings: it changes what it names and leaves the recipe the rest; {} clears all."""
     if not isinstance(value, dict) or not value:
         yield key, value
         return
@@ -159,11 +155,11 @@ def _parts(key: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from _parts(f"{key}.{name}", part)
 
 
-def _assignment(flag: str, text: str) -> tuple[str, Any]:
+def _assignment(flag: str, text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise UsageError(f"--{flag}={text} needs the form --{flag}=section.name=value.")
-    return key.strip(), _parse_value(value)
+    return dict(_parts(key.strip(), _parse_value(value)))
 
 
 def settings_from(flag_values: flags.FlagValues) -> RunConfig:
@@ -177,18 +173,18 @@ def settings_from(flag_values: flags.FlagValues) -> RunConfig:
     """
     chosen: dict[str, Any] = settings_in_file(flag_values.config) if flag_values.config else {}
     given = {key: flag_values[name].value for name, key in _SETTINGS.items() if name in flag_values}
-    chosen |= {key: value for key, value in given.items() if value is not None}
-    chosen |= assignments(flag_values)
+    given = {key: value for key, value in given.items() if value is not None}
+    chosen = joined(chosen, given, assignments(flag_values))
     stored = _of_stopped_run(flag_values)
     if stored is not None:
         if flag_values.recipe:
-            chosen = {**recipe(stored.data.dataset, stored.model.name, name=flag_values.recipe), **chosen}
+            chosen = joined(recipe(stored.data.dataset, stored.model.name, name=flag_values.recipe), chosen)
         config = stored.override(chosen)
     else:
         default = RunConfig()
         dataset = str(chosen.get("data.dataset", default.data.dataset))
         model = str(chosen.get("model.name", default.model.name))
-        config = default.override({**recipe(dataset, model, name=flag_values.recipe), **chosen})
+        config = default.override(joined(recipe(dataset, model, name=flag_values.recipe), chosen))
     return config
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
-from tfaudio.cli.settings import assignments, define_recipe, define_set
+from tfaudio.cli.settings import assignments, define_recipe, define_set, joined
 from tfaudio.errors import TfaudioError
 from tfaudio.files import check_can_write, refuse_existing_folder, write_json
 from tfaudio.recipes import recipe
@@ -157,13 +157,13 @@ def _settings(flag_values: flags.FlagValues) -> tuple[RunConfig, dict[str, Any]]
     for name in ("epochs", "seed"):
         if flag_values[name].value is not None:
             chosen[f"training.{name}"] = flag_values[name].value
-    chosen |= assignments(flag_values)
+    chosen = joined(chosen, assignments(flag_values))
     for key in chosen:
-        if key.startswith(_UNHEEDED):
+        if f"{key}.".startswith(_UNHEEDED) or any(name.startswith(f"{key}.") for name in _UNHEEDED):
             raise UsageError(f"--set={key} has no effect here: speakers are left out, and strings are heard whole.")
     strings = {key.removeprefix("strings."): chosen.pop(key) for key in list(chosen) if key.startswith("strings.")}
     settings = recipe(flag_values.dataset, "ctc", name=flag_values.recipe)
-    return RunConfig().override({**settings, "model.name": "ctc", **chosen}), strings
+    return RunConfig().override(joined(settings, {"model.name": "ctc"}, chosen)), strings
 
 
 def _table(errors: dict[str, Any]) -> str:

@@ -132,6 +132,11 @@ class TrainingConfig(Config):
     """
 
     section: ClassVar[str] = "training"
+    # What the training of a classifier alone heeds, when it is set.
+    OF_CLASSIFIERS: ClassVar[tuple[str, ...]] = (
+        *("swa_fraction", "teacher", "initial_weights", "initial_weights_saw_test", "shuffle_labels"),
+        *("class_weights", "early_stopping_patience"),
+    )
 
     epochs: int = 60
     batch_size: int = 32
@@ -165,8 +170,7 @@ class TrainingConfig(Config):
         Args:
           kind: of training that would pass over it, for people.
         """
-        only_of_classifiers = ("swa_fraction", "teacher", "initial_weights", "shuffle_labels", "class_weights")
-        for name in (*only_of_classifiers, "early_stopping_patience"):
+        for name in self.OF_CLASSIFIERS:
             check(not getattr(self, name), f"training.{name} has no part in {kind}; leave it out.")
         check(self.backbone_rate == 1.0, f"training.backbone_rate has no part in {kind}; leave it out.")
 

@@ -18,6 +18,7 @@ from tfaudio.evaluation.evaluate import Evaluation, evaluate, read_part
 from tfaudio.evaluation.metrics import compute_metrics
 from tfaudio.evaluation.plan import folder_of
 from tfaudio.evaluation.protocol import fold_of
+from tfaudio.models.backbone import set_weights
 from tfaudio.models.classifier import body, build_classifier
 from tfaudio.models.registry import without_weights
 
@@ -165,7 +166,7 @@ def joined(members: Sequence[Bundle], *, own_scales: bool = False) -> tuple[RunC
     config = first.config.replace(model=ModelConfig(name="ensemble", options=options))
     classifier = build_classifier(config, len(first.labels))
     for index, member in enumerate(members):
-        classifier.get_layer(f"member_{index}").set_weights(body(member.classifier).get_weights())
+        set_weights(classifier.get_layer(f"member_{index}"), body(member.classifier).get_weights())
         if own_scales:
             mean, stddev = (np.asarray(x, np.float64) for x in (first.normalization.mean, first.normalization.stddev))
             own_mean, own_stddev = (

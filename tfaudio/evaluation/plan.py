@@ -146,7 +146,8 @@ def plan_candidates(run: PlannedRun, candidates: Sequence[Mapping[str, Any]], sp
     runs = []
     for number, candidate in enumerate(candidates, 1):
         for key in candidate:
-            if key in _SHARED or key.startswith("data."):
+            # {} clears a whole section.
+            if any(f"{name}.".startswith(f"{key}.") for name in _SHARED) or f"{key}.".startswith("data."):
                 raise TfaudioError(f"A candidate may not set {key}, which all of them must share; set it for the run.")
         folder = f"{CANDIDATES}/fold_{outer}/candidate_{number}"
         runs.append(PlannedRun(str(inner), folder, run.config.override({**candidate, **own})))

@@ -12,6 +12,7 @@ from keras import layers
 
 from tfaudio.bundle import Bundle
 from tfaudio.errors import TfaudioError
+from tfaudio.models.ast import Patchout
 from tfaudio.models.classifier import scores_of
 from tfaudio.models.encoder import ClassToken
 from tfaudio.models.layers import AttentionPooling, ClassAttention
@@ -69,6 +70,8 @@ def attention_model(classifier: keras.Model) -> keras.Model:
             found[layer.name] = layer.output[1]
         elif isinstance(layer, ClassAttention):
             found[_IMPORTANCE] = classifier.get_layer(_IMPORTANCE).output
+    if classifier.name == "ensemble":
+        raise TfaudioError("An ensemble has no attention of its own to look at; look at the run of a member.")
     if not found:
         raise TfaudioError(
             f"Model '{classifier.name}' has no attention to look at; train --model=attention, or a convolutional one "
@@ -96,7 +99,7 @@ def attend(bundle: Bundle, waveforms: np.ndarray, texts: Sequence[str | None] | 
     features = bundle.front_end()(waveforms)
     given: Any = features
     if bundle.tokenizer is not None:
-        tokens = bundle.inputs(waveforms, texts)["tokens"]
+        tokens = bundle.inputs(waveforms, None if texts is None else list(texts))["tokens"]
         given = {"features": np.asarray(features), "tokens": tokens}  # Keras takes no mixture of tensors and arrays
     outputs = {name: np.asarray(value) for name, value in model(given, training=False).items()}
     scores = np.asarray(scores_of(outputs["logits"], bundle.config.model.score_activation))
@@ -107,7 +110,8 @@ def attend(bundle: Bundle, waveforms: np.ndarray, texts: Sequence[str | None] | 
     words: tuple[Heeded, ...] = ()
     if bundle.tokenizer is not None and _TO_WORDS in outputs:
         shares = np.einsum("bp,bpw->bw", pooling, outputs[_TO_WORDS].mean(axis=1))
-        split = [bundle.tokenizer.words(text)[:length] for text in texts or [None] * len(waveforms)]
+        told = [None] * len(waveforms) if texts is None else texts
+        split = [bundle.tokenizer.words(text)[:length] for text in told]
         words = tuple(tuple(zip(of, map(float, row), strict=False)) for of, row in zip(split, shares, strict=True))
     return Attention(
         scores=scores,
@@ -170,6 +174,9 @@ def _frames_per_patch(model: keras.Model, shape: tuple[int, int], text_length: i
 
     One length would not tell, since its last patch may be a part of one.
     """
+    for layer in model.layers:
+        if isinstance(layer, Patchout):  # of which it cannot be told beforehand how many patches it leaves
+            return int(model.get_layer("patch_embedding").strides[0])
     name, (frames, bins) = _pooled_by(model), shape
 
     def patches(count: int) -> int:

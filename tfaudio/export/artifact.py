@@ -252,6 +252,8 @@ def _format_report(
 ) -> FormatReport:
     if candidate.problem is not None:
         return FormatReport(name=candidate.name, problems=(candidate.problem,))
+    if candidate.name in result.failures:
+        return FormatReport(name=candidate.name, problems=(result.failures[candidate.name],))
     found = result.artifacts[candidate.name]
     cost = maker.cost(candidate)
     latency = found.latency_ms / candidate.calls if cost.latency_ms is None else cost.latency_ms

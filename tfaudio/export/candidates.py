@@ -177,7 +177,7 @@ class Maker:
     def cost(self, candidate: Candidate) -> Cost:
         """Measures a candidate that could be made; that it cannot be measured here says nothing against it."""
         try:
-            with _failure_told(f"Time and memory of {candidate.name} cannot be measured", "set no limit on them"):
+            with _failure_told(f"Time and memory of {candidate.name} cannot be measured", "they are not told"):
                 return self._cost(candidate)
         except TfaudioError as error:
             return Cost(problem=str(error))

@@ -38,13 +38,15 @@ class Measurement:
 
 @dataclass(frozen=True)
 class GateResult:
-    """The gate's findings; `artifacts` by name. Of taggers, accuracies are average precisions."""
+    """The gate's findings; `artifacts` by name, and why of those that failed. Of taggers, accuracies are average
+    precisions."""
 
     clips: int
     keras_accuracy: float | None
     keras_latency_ms: float
     keras_class_accuracy: tuple[float | None, ...] | None = None
     artifacts: dict[str, Measurement] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 def run_gate(
@@ -79,6 +81,7 @@ def run_gate(
     expected = list(targets) if targets is not None else []
     reference: list[Array] = []
     scores: dict[str, list[Array]] = {name: [] for name in artifacts}
+    failures: dict[str, str] = {}
     first: tuple[Any, ...] | None = None
     count = 0
     for batch in batches(waveforms, batch_size):
@@ -88,8 +91,12 @@ def run_gate(
             raise TfaudioError(f"The export gate got {count} clips or more but {len(texts)} texts.")
         first = tuple(part[:1] for part in given) if first is None else first
         reference.append(keras_score(*given))
-        for name, score in artifacts.items():
-            scores[name].append(score(*given))
+        for name in [name for name in artifacts if name not in failures]:
+            try:
+                scores[name].append(artifacts[name](*given))
+            except (TfaudioError, RuntimeError, ValueError) as error:  # one that fails says nothing of the others
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(".")
+                failures[name] = f"it fails on a test clip ({reason})."
     if first is None:
         raise TfaudioError("The export gate needs at least one clip to compare the artifacts on; none was given.")
     wanted = np.concatenate(reference)
@@ -101,8 +108,11 @@ def run_gate(
         judge.accuracy(wanted, truth) if truth is not None else None,
         median_latency_ms(keras_score, *first),
         judge.class_accuracy(wanted, truth) if truth is not None else None,
+        failures=failures,
     )
     for name, score in artifacts.items():
+        if name in failures:
+            continue
         found = np.concatenate(scores[name])
         measurement = Measurement(
             accuracy=judge.accuracy(found, truth) if truth is not None else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +227,25 @@ def backbone_variables(classifier: keras.Model) -> list[keras.Variable]:
     return [v for layer in classifier.layers if isinstance(layer, PatchBackbone) for v in layer.trainable_variables]
 
 
+def set_weights(network: keras.Model, weights: Sequence[Any]) -> None:
+    """Sets all weights of a classifier, or of a network for images, as arrays in the order of `get_weights`.
+
+    Keras' own leaves layers of normalisation to compute with what they made of their weights before.
+    """
+    network.set_weights(weights)
+    for layer in _all_layers(network):
+        if isinstance(layer, layers.Normalization):
+            layer.finalize_state()
+
+
+def _all_layers(network: keras.Model) -> Iterator[keras.Layer]:
+    for layer in network.layers:
+        yield layer
+        inner = layer.body if isinstance(layer, PatchBackbone) else layer
+        if isinstance(inner, keras.Model):
+            yield from _all_layers(inner)
+
+
 def _image_size(image_size: Any, otherwise: tuple[int, int]) -> tuple[int, int]:
     if image_size is None:
         return otherwise
@@ -286,10 +305,7 @@ def _body(
 
 def _load_weights(body: keras.Model, application: str, weights: str) -> None:
     if weights == "imagenet":
-        body.set_weights(_body(application, body.input_shape[1:], weights, preprocessing=True).get_weights())
-        for layer in body.layers:
-            if isinstance(layer, layers.Normalization):
-                layer.finalize_state()  # it computes with what it made of its weights before
+        set_weights(body, _body(application, body.input_shape[1:], weights, preprocessing=True).get_weights())
         return
     what = f"keras.applications.{application} without its output layers"
     load_weights_file(body, weights, "backbone", what, "save one by `body.save_weights(...)`")

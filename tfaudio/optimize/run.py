@@ -26,6 +26,7 @@ from tfaudio.export.parity import median_latency_ms
 from tfaudio.export.report import ExportReport, GateConfig
 from tfaudio.export.tflite import TfliteModel
 from tfaudio.files import make_writable_folder, refuse_existing, write_atomically, write_json
+from tfaudio.models.backbone import set_weights
 from tfaudio.models.classifier import build_classifier
 from tfaudio.optimize.methods import KERNEL_LAYERS, Lessons, Outcome, apply_method
 from tfaudio.optimize.report import (
@@ -288,7 +289,7 @@ class _Work:
 def _with_weights(bundle: Bundle, outcome: Outcome) -> Bundle:
     """The run with other weights; the weights that it has are another model's, and stay."""
     classifier = build_classifier(bundle.config, len(bundle.labels))
-    classifier.set_weights(outcome.weights)
+    set_weights(classifier, outcome.weights)
     return replace(bundle, classifier=classifier)
 
 

@@ -182,13 +182,13 @@ class Classifier:
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         tokenizer = self.metadata.tokenizer
         wanted = [f"float32 [1, {self.num_samples}]", *([f"int32 [1, {tokenizer.length}]"] if tokenizer else [])]
-        if _forms(inputs) != wanted:
+        if forms_of(inputs) != wanted:
             raise TfaudioError(
-                f"{path} takes {_listed(_forms(inputs))}, but its metadata says {_listed(wanted)}; export it again."
+                f"{path} takes {listed(forms_of(inputs))}, but its metadata says {listed(wanted)}; export it again."
             )
-        if _forms(outputs) != [f"float32 [1, {len(self.labels)}]"]:
+        if forms_of(outputs) != [f"float32 [1, {len(self.labels)}]"]:
             raise TfaudioError(
-                f"{path} gives {_listed(_forms(outputs))}, but its {len(self.labels)} labels want "
+                f"{path} gives {listed(forms_of(outputs))}, but its {len(self.labels)} labels want "
                 f"float32 [1, {len(self.labels)}]; export it again."
             )
         self._input, *texts = inputs
@@ -295,12 +295,13 @@ class Classifier:
         return np.stack([self.scores(waveform, text) for waveform in waveforms])
 
 
-def _forms(tensors: Iterable[Mapping[str, Any]]) -> list[str]:
+def forms_of(tensors: Iterable[Mapping[str, Any]]) -> list[str]:
     """Type and shape of each input or output, by what the interpreter tells of it."""
     return [f"{np.dtype(t['dtype']).name} {[int(n) for n in t['shape']]}" for t in tensors]
 
 
-def _listed(forms: Iterable[str]) -> str:
+def listed(forms: Iterable[str]) -> str:
+    """Names forms in a sentence."""
     return " and ".join(forms) or "nothing"
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
 from tfaudio.model_settings import ModelMetadata
-from tfaudio.runtime.classifier import Classifier, load_interpreter
+from tfaudio.runtime.classifier import Classifier, forms_of, listed, load_interpreter
 from tfaudio.runtime.metadata import parse_metadata, read_model_file
 
 Array = npt.NDArray[np.float32]
@@ -59,10 +59,13 @@ class StepModel:
         self.hop_samples, self.delay_samples = settings.hop_samples, settings.delay_samples
         self._interpreter = load_interpreter(content, str(path), num_threads)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        shapes = [tuple(int(n) for n in details["shape"]) for details in (*inputs, *outputs)]
         state = (1, settings.state_size)
-        if shapes != [(1, self.hop_samples), state, (1, len(self.labels)), state]:
-            raise TfaudioError(f"{path} does not have the inputs and outputs that its metadata tell; export it again.")
+        wanted = [[f"float32 {[1, width]}", f"float32 {list(state)}"] for width in (self.hop_samples, len(self.labels))]
+        for verb, found, told in zip(("takes", "gives"), (forms_of(inputs), forms_of(outputs)), wanted, strict=True):
+            if found != told:
+                raise TfaudioError(
+                    f"{path} {verb} {listed(found)}, but its metadata says {listed(told)}; export it again."
+                )
         self._waveform, self._state = (details["index"] for details in inputs)
         self._scores, self._next_state = (details["index"] for details in outputs)
         self._last = np.zeros(state, np.float32)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from tfaudio.config import RunConfig
-from tfaudio.models.backbone import PatchBackbone
+from tfaudio.models.backbone import PatchBackbone, set_weights
 from tfaudio.models.classifier import build_classifier
 
 
@@ -31,7 +31,7 @@ def averaged_classifier(
     """
     keras.utils.set_random_seed(config.training.seed)  # of dropout below, whether the run was resumed or not
     classifier = build_classifier(config, num_classes, read_weights=False)
-    classifier.set_weights(weights)
+    set_weights(classifier, weights)
     normalizations = list(_batch_normalizations(classifier))
     if not normalizations:
         return classifier

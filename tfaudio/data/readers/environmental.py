@@ -95,7 +95,8 @@ def read_fsd50k(root: Path) -> DatasetSpec:
     clips: list[Clip] = []
     for part in ("dev", "eval"):
         table = find_mark(root, [f"FSD50K.ground_truth/{part}.csv"])
-        uploaders = _fsd50k_uploaders(root / "FSD50K.metadata" / f"{part}_clips_info_FSD50K.json")
+        about = root / "FSD50K.metadata" / f"{part}_clips_info_FSD50K.json"
+        uploaders = _fsd50k_uploaders(about)
         for line, row in csv_rows(table, required=["fname", "labels"] + ["split"] * (part == "dev")):
             labels = row["labels"].split(",")
             split = _FSD50K_PARTS.get(row["split"]) if part == "dev" else "test"
@@ -106,18 +107,24 @@ def read_fsd50k(root: Path) -> DatasetSpec:
                 )
             path = as_stored(root / f"FSD50K.{part}_audio" / f"{row['fname']}.wav")
             label, *also = labels
-            clips.append(Clip(str(path), label, split=split, also=tuple(also), group=uploaders.get(row["fname"])))
+            group = None
+            if uploaders is not None and not (group := uploaders.get(row["fname"])):
+                raise TfaudioError(
+                    f"{table}, line {line}: {about} does not say who uploaded {row['fname']}; get both again, or "
+                    "remove that file."
+                )
+            clips.append(Clip(str(path), label, split=split, also=tuple(also), group=group))
     return usable_spec("fsd50k", clips, [], root)
 
 
-def _fsd50k_uploaders(file: Path) -> dict[str, str]:
-    """Who uploaded each clip, by its number; none where the file is not there.
+def _fsd50k_uploaders(file: Path) -> dict[str, str] | None:
+    """Who uploaded each clip, by its number; None where the file is not there.
 
     Raises:
       TfaudioError: if it is damaged or has another form.
     """
     if not file.is_file():
-        return {}
+        return None
     try:
         return {number: composed(about["uploader"]) for number, about in json.loads(file.read_bytes()).items()}
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
