@@ -289,7 +289,7 @@ def test_what_an_interpreter_raises_ends_one_format_and_no_export(
     )
     exact, not_made, differs = report.formats
     assert list(report.paths) == ["float32"]
-    assert exact.notes == ("Time and memory of float32 cannot be measured (node 3); set no limit on them",)
+    assert exact.notes == ("Time and memory of float32 cannot be measured (node 3); they are not told",)
     assert not_made.problems == ("float16 cannot be made (node 3); export another format.",)
     assert not not_made.withheld_by_gate
     assert (differs.problems, differs.layers, differs.withheld_by_gate) == (("it differs.",), (), True)
