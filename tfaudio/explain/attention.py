@@ -98,9 +98,9 @@ def attend(bundle: Bundle, waveforms: np.ndarray, texts: Sequence[str | None] | 
     model = attention_model(bundle.body())
     features = bundle.front_end()(waveforms)
     given: Any = features
-    if bundle.tokenizer is not None:
-        tokens = bundle.inputs(waveforms, None if texts is None else list(texts))["tokens"]
-        given = {"features": np.asarray(features), "tokens": tokens}  # Keras takes no mixture of tensors and arrays
+    told = [None] * len(waveforms) if texts is None else list(texts)
+    if bundle.tokenizer is not None:  # Keras takes no mixture of tensors and arrays
+        given = {"features": np.asarray(features), "tokens": bundle.tokenizer.tokens(told)}
     outputs = {name: np.asarray(value) for name, value in model(given, training=False).items()}
     scores = np.asarray(scores_of(outputs["logits"], bundle.config.model.score_activation))
     pooling = _pooling(model, outputs, scores.argmax(axis=-1))
@@ -110,7 +110,6 @@ def attend(bundle: Bundle, waveforms: np.ndarray, texts: Sequence[str | None] | 
     words: tuple[Heeded, ...] = ()
     if bundle.tokenizer is not None and _TO_WORDS in outputs:
         shares = np.einsum("bp,bpw->bw", pooling, outputs[_TO_WORDS].mean(axis=1))
-        told = [None] * len(waveforms) if texts is None else texts
         split = [bundle.tokenizer.words(text)[:length] for text in told]
         words = tuple(tuple(zip(of, map(float, row), strict=False)) for of, row in zip(split, shares, strict=True))
     return Attention(
@@ -141,7 +140,7 @@ def _pooling(model: keras.Model, outputs: Mapping[str, np.ndarray], best: np.nda
     if weights.ndim == 2:
         return weights
     asked = weights.mean(axis=1)  # [batch, patches that ask, patches]
-    if _first_patch(model):
+    if any(isinstance(layer, ClassToken) for layer in model.layers):
         taken = asked[:, 0, 1:]
         taken = taken / taken.sum(axis=1, keepdims=True)  # less what the token took of itself
     else:
@@ -151,16 +150,10 @@ def _pooling(model: keras.Model, outputs: Mapping[str, np.ndarray], best: np.nda
 
 def _pooled_by(model: keras.Model) -> str:
     """The output of `attention_model` that tells the share of each patch."""
-    names = list(model.output)
     for layer in model.layers:
         if isinstance(layer, (AttentionPooling, MiddleAttention)):
             return str(layer.name)
-    return _IMPORTANCE if _IMPORTANCE in names else _encoder_names(model.output)[-1]
-
-
-def _first_patch(model: keras.Model) -> int:
-    """1 if the first patch is a class token, else 0."""
-    return int(any(isinstance(layer, ClassToken) for layer in model.layers))
+    return _IMPORTANCE if _IMPORTANCE in model.output else _encoder_names(model.output)[-1]
 
 
 def _rows(model: keras.Model) -> int:
@@ -208,9 +201,10 @@ def attention_png(waveform: np.ndarray, attention: Attention, bundle: Bundle, *,
     front_end = bundle.config.front_end
     features = np.asarray(bundle.front_end()(waveform[np.newaxis]))[0]
     seconds = len(waveform) / front_end.sample_rate
-    figure = Figure(figsize=(8, 5 if attention.words and attention.words[index] else 4), layout="constrained")
     words = attention.words[index] if attention.words else ()
-    panels = figure.subplots(3 if words else 2, 1, height_ratios=[3, 1, 1][: 3 if words else 2])
+    heights = [3, 1, 1] if words else [3, 1]
+    figure = Figure(figsize=(8, len(heights) + 2), layout="constrained")
+    panels = figure.subplots(len(heights), 1, height_ratios=heights)
     top, bottom = panels[:2]
     top.sharex(bottom)
     top.tick_params(labelbottom=False)
