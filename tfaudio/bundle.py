@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import tfaudio
 from tfaudio.config import RunConfig
-from tfaudio.errors import TfaudioError
+from tfaudio.errors import TfaudioError, first_line
 from tfaudio.files import write_atomically, write_json
 from tfaudio.labels import LabelMap
 from tfaudio.text import Tokenizer
@@ -283,7 +283,7 @@ def read_weights(path: Path, model: keras.Model, fault: str = "cannot be used") 
     try:
         model.load_weights(path)
     except (ValueError, OSError, LookupError, RuntimeError, TypeError) as error:  # as h5py meets the damage
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise TfaudioError(f"{path} {fault} ({reason}); restore the file or train again.") from error
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tfaudio import golden
 from tfaudio.bundle import Bundle
-from tfaudio.errors import TfaudioError
+from tfaudio.errors import TfaudioError, first_line
 from tfaudio.export import microcontroller, saved_model
 from tfaudio.export.layer_errors import LayerError, layer_errors
 from tfaudio.export.metadata import with_metadata
@@ -125,7 +125,7 @@ def _failure_told(what: str, way_out: str) -> Iterator[None]:
     except TfaudioError:
         raise
     except (RuntimeError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise TfaudioError(f"{what} ({reason}); {way_out}.") from error
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tfaudio.errors import TfaudioError
+from tfaudio.errors import TfaudioError, first_line
 from tfaudio.export.report import SAVED_MODEL, STREAMING, GateConfig
 from tfaudio.ranking import class_average_precisions, mean_average_precision
 
@@ -94,8 +94,8 @@ def run_gate(
         for name in [name for name in artifacts if name not in failures]:
             try:
                 scores[name].append(artifacts[name](*given))
-            except (TfaudioError, RuntimeError, ValueError) as error:  # one that fails says nothing of the others
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(".")
+            except (RuntimeError, ValueError) as error:  # one that fails says nothing of the others
+                reason = first_line(error).removesuffix(".")
                 failures[name] = f"it fails on a test clip ({reason})."
     if first is None:
         raise TfaudioError("The export gate needs at least one clip to compare the artifacts on; none was given.")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfaudio.errors import TfaudioError
+from tfaudio.errors import TfaudioError, first_line
 from tfaudio.export.flatbuffer import constant_biases, float_operators, operators, with_ranges_of
 
 # A transformer's normalisation and attention lose accuracy in eight bits, and converting to and from float around
@@ -237,7 +237,7 @@ def _refusal_told(what: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise TfaudioError(
             f"The model cannot be quantised to {what} ({reason}); export dynamic_range instead."
         ) from error

@@ -20,7 +20,7 @@ from tfaudio.audio.framing import windows
 from tfaudio.audio.resample import resample
 from tfaudio.config import ClipConfig
 from tfaudio.data.vocabulary import GraphTokenizer
-from tfaudio.errors import TfaudioError
+from tfaudio.errors import TfaudioError, first_line
 from tfaudio.export.parity import Array, Score
 from tfaudio.export.serving_cost import ServingCost, serving_cost
 from tfaudio.labels import LabelMap
@@ -234,7 +234,7 @@ def load_score(path: Path) -> Score:
     try:
         loaded: Any = tf.saved_model.load(str(path))
     except (OSError, ValueError, LookupError, RuntimeError, TypeError, tf.errors.OpError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise TfaudioError(f"{path} cannot be loaded as a SavedModel ({reason}); export it again.") from error
     if "waveform" not in loaded.signatures:
         raise TfaudioError(f"{path} has no signature 'waveform'; name a SavedModel that `tfaudio export` wrote.")

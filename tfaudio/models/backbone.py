@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from tfaudio.errors import TfaudioError
+from tfaudio.errors import TfaudioError, first_line
 from tfaudio.models.layers import (
     HEADS,
     Tensor,
@@ -333,7 +333,7 @@ def load_weights_file(network: keras.Model, weights: str, name: str, what: str, 
     try:
         network.load_weights(weights)
     except (ValueError, OSError, LookupError, RuntimeError, TypeError) as error:  # as h5py meets the damage
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise TfaudioError(
             f"{weights} (model.options.weights of '{name}') does not fit {what} ({reason}); {mend}."
         ) from error
