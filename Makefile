@@ -10,7 +10,7 @@ TESTS ?=
 # Test processes at a time, each of which takes whole files: a core is idle while the other waits for one test.
 PROCESSES ?= --numprocesses=2 --dist=loadfile
 
-.PHONY: help venv venv-latest demo test test-latest test-edge test-mediapipe test-micro test-web lint format clean
+.PHONY: help venv venv-latest demo test test-latest test-edge test-mediapipe test-micro test-raspberry-pi test-web lint format clean
 
 help:
 	@echo "make demo         train, score, export and use a classifier on built-in data; result in demo/"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-edge    run the demo's model on NumPy, soundfile and ai-edge-litert alone, in .venv-edge"
 	@echo "make test-mediapipe   run an exported model on MediaPipe Tasks, in .venv-mediapipe"
 	@echo "make test-micro   run the demo's model in TensorFlow Lite Micro, in .venv-micro"
+	@echo "make test-raspberry-pi   find the client's wheels for 64-bit ARM, and have systemd read its unit"
 	@echo "make test-web     run the page of export/web in headless Chromium; takes Node.js and Chromium"
 	@echo "make lint         ruff and mypy"
 	@echo "make format       let ruff rewrite what it can"
@@ -74,6 +75,19 @@ test-micro: demo
 	.venv-micro/bin/python -m pip install --quiet tflite-micro
 	.venv/bin/python -m tfaudio export --run_dir=demo/run --formats=tflm --output_dir=demo/micro --overwrite
 	.venv-micro/bin/python export/microcontroller/run_in_tflm.py demo/micro/microcontroller
+
+# What cannot be run without one: Python 3.11 to 3.13 find a wheel for 64-bit ARM of all that the client needs, as far
+# down as Bookworm's glibc, and systemd accepts the unit (but for the program's path, which is not here).
+test-raspberry-pi: venv
+	@folder="$$(mktemp -d)" && trap 'rm -rf "$$folder"' EXIT && set -e && for version in 3.11 3.12 3.13; do \
+	  .venv/bin/python -m pip download --quiet --dest="$$folder/$$version" --only-binary=:all: --implementation=cp \
+	    --python-version="$$version" --platform=manylinux_2_28_aarch64 --platform=manylinux_2_27_aarch64 \
+	    --platform=manylinux_2_17_aarch64 --platform=manylinux2014_aarch64 \
+	    --requirement=export/raspberry_pi/requirements.txt; \
+	  ls "$$folder/$$version" | grep aarch64; \
+	done; \
+	sed 's#^ExecStart=[^ ]*#ExecStart=/bin/true#' export/raspberry_pi/tfaudio-listen.service > "$$folder/tfaudio-listen.service"; \
+	told="$$(systemd-analyze verify "$$folder/tfaudio-listen.service" 2>&1)" && test -z "$$told" || { echo "$$told"; exit 1; }
 
 # The page against a whistle that never stops, then against the interpreters on the demo's sounds.
 test-web: demo
