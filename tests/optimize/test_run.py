@@ -21,9 +21,11 @@ from tfaudio.cli.main import main
 from tfaudio.config import ClipConfig, RunConfig
 from tfaudio.evaluation.evaluate import evaluate
 from tfaudio.export.flatbuffer import float_operators
+from tfaudio.export.report import GateConfig
 from tfaudio.optimize import run as optimize
 from tfaudio.optimize.methods import Outcome
 from tfaudio.optimize.run import optimize_run
+from tfaudio.optimize.settings import OptimizeConfig
 from tfaudio.runtime.classifier import Classifier
 from tfaudio.training.trainer import train
 
@@ -243,6 +245,13 @@ def test_a_method_that_spoils_the_model_is_withheld(
     assert "- cluster was withheld: float32: its accuracy" in report.to_markdown()
 
 
+def test_every_limit_of_the_gate_holds_a_method(bundle: Bundle, tmp_path: Path) -> None:
+    gate = GateConfig(max_accuracy_drop=1.0, min_agreement=0.0, max_size_kb=1.0)
+    report = optimize_run(bundle, ["prune"], tmp_path / "out", config=OptimizeConfig(epochs=1), gate=gate)
+    assert all("its size is" in problem for problem in report.problems["prune"])
+    assert report.row("run", "float32").size_bytes > 1000  # to which the limit does not apply
+
+
 def complaint(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
     code = main(["optimize", *map(str, arguments)])
     return code, capsys.readouterr().err.splitlines()[-1]
@@ -263,6 +272,7 @@ def test_mistakes_are_told_in_a_sentence(bundle: Bundle, tmp_path: Path, capsys:
     says("--epochs must be 1 to", *call, "--epochs=0")
     says("--learning_rate must be in (0, 100], not -1.0", *call, "--learning_rate=-1")
     says("--max_accuracy_drop", *call, "--max_accuracy_drop=2")
+    says("--max_size_kb", *call, "--max_size_kb=0")
     says("--run_dir is needed", call[1], code=2)
     says("Unexpected argument 'x'", *call, "x", code=2)
     says("There is no run folder", f"--run_dir={tmp_path / 'none'}", call[1])

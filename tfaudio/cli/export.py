@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
+from tfaudio.cli.gate import define_gate_flags, gate_of
 from tfaudio.errors import TfaudioError
-from tfaudio.export.report import ALL_FORMATS, FORMATS, GateConfig, check_formats
+from tfaudio.export.report import ALL_FORMATS, FORMATS, check_formats
 from tfaudio.files import check_can_write, refuse_existing, write_json
 from tfaudio.model_settings import check_thresholds
 from tfaudio.registry import unknown_name_message
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from tfaudio.config import RunConfig
     from tfaudio.data.spec import DatasetSpec
-    from tfaudio.export.report import ExportReport
+    from tfaudio.export.report import ExportReport, GateConfig
     from tfaudio.labels import LabelMap
 
 USAGE = """tfaudio export --run_dir=RUN --output_dir=OUT [--formats=...] [flags]
@@ -52,16 +53,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "calibration_clips", 200, "Training clips that tell int8's ranges.", flag_values=flag_values, lower_bound=1
     )
-    flags.DEFINE_float(
-        "max_accuracy_drop", None, "Accuracy that a file may lose and still be written.", flag_values=flag_values
-    )
-    flags.DEFINE_float("min_agreement", None, "Share of clips that must get Keras' label.", flag_values=flag_values)
-    flags.DEFINE_float(
-        "max_score_difference", None, "Of saved_model and float32 to Keras' scores.", flag_values=flag_values
-    )
-    flags.DEFINE_float("max_latency_ms", None, "Time of one call, on one thread.", flag_values=flag_values)
-    flags.DEFINE_float("max_size_kb", None, "Size of a file, 1000 bytes each.", flag_values=flag_values)
-    flags.DEFINE_float("max_memory_kb", None, "Memory that running a file takes.", flag_values=flag_values)
+    define_gate_flags(flag_values)
     flags.DEFINE_multi_string(
         "threshold",
         [],
@@ -83,8 +75,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     """Exports and reports; 1 if a format was withheld."""
     refuse_arguments(arguments)
     formats = check_formats(flag_values.formats)
-    limits = {name: flag_values[name].value for name in GateConfig().to_dict()}
-    gate = GateConfig(**{name: limit for name, limit in limits.items() if limit is not None})
+    gate = gate_of(flag_values)
     run_dir, output_dir = Path(flag_values.run_dir), Path(flag_values.output_dir)
     from tfaudio.bundle import is_run_folder, run_folders
 

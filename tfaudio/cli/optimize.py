@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from tfaudio.cli import command_line, load_tensorflow, refuse_arguments
-from tfaudio.export.report import GateConfig
+from tfaudio.cli.gate import define_gate_flags, gate_of
 from tfaudio.files import check_can_write, refuse_existing_folder, write_json
 from tfaudio.optimize.settings import METHODS, OptimizeConfig, check_methods
 
@@ -30,28 +30,26 @@ for every other command. It takes cnn, ds_cnn, bc_resnet and dense, trained on w
   tfaudio optimize --run_dir=runs/birds --output_dir=optimized/birds --method=qat --epochs=10
 """
 
-# Flags that set a key of OptimizeConfig, and of GateConfig.
+# Flags that set a key of OptimizeConfig.
 _SETTINGS = ("epochs", "learning_rate", "sparsity", "clusters", "calibration_clips")
-_GATE = ("max_accuracy_drop", "min_agreement")
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the command's flags."""
-    default, gate = asdict(OptimizeConfig()), asdict(GateConfig())
+    defaults = asdict(OptimizeConfig())
 
-    def number(define: object, name: str, defaults: dict[str, object], text: str) -> None:
+    def number(define: object, name: str, text: str) -> None:
         define(name, defaults[name], text, flag_values=flag_values)  # type: ignore[operator]
 
     flags.DEFINE_string("run_dir", None, "Run folder to start from; it is left as it is.", flag_values=flag_values)
     flags.DEFINE_string("output_dir", None, "Folder to write to.", flag_values=flag_values)
     flags.DEFINE_list("method", list(METHODS), f"Any of {', '.join(METHODS)}.", flag_values=flag_values)
-    number(flags.DEFINE_integer, "epochs", default, "Further passes over the training recordings, of each method.")
-    number(flags.DEFINE_float, "learning_rate", default, "First rate of Adam; it falls to 0.")
-    number(flags.DEFINE_float, "sparsity", default, "Share of each layer's weights that prune sets to zero.")
-    number(flags.DEFINE_integer, "clusters", default, "Distinct weights that cluster leaves in each layer.")
-    number(flags.DEFINE_integer, "calibration_clips", default, "Training clips that tell the ranges of plain int8.")
-    number(flags.DEFINE_float, "max_accuracy_drop", gate, "Accuracy that a file may lose and still be written.")
-    number(flags.DEFINE_float, "min_agreement", gate, "Share of clips that must get the label of the same weights.")
+    number(flags.DEFINE_integer, "epochs", "Further passes over the training recordings, of each method.")
+    number(flags.DEFINE_float, "learning_rate", "First rate of Adam; it falls to 0.")
+    number(flags.DEFINE_float, "sparsity", "Share of each layer's weights that prune sets to zero.")
+    number(flags.DEFINE_integer, "clusters", "Distinct weights that cluster leaves in each layer.")
+    number(flags.DEFINE_integer, "calibration_clips", "Training clips that tell the ranges of plain int8.")
+    define_gate_flags(flag_values)
     flags.DEFINE_string("data_dir", None, "Where the data set lies now, if it was moved.", flag_values=flag_values)
     flags.DEFINE_string("json", None, "Also write the result, with how it came about, here.", flag_values=flag_values)
     flags.DEFINE_boolean("overwrite", False, "Replace what stands in the output folder.", flag_values=flag_values)
@@ -64,7 +62,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     refuse_arguments(arguments)
     methods = check_methods(flag_values.method)
     config = OptimizeConfig(**{name: flag_values[name].value for name in _SETTINGS})
-    gate = GateConfig(**{name: flag_values[name].value for name in _GATE})
+    gate = gate_of(flag_values)
     run_dir, output_dir = Path(flag_values.run_dir), Path(flag_values.output_dir)
     from tfaudio.bundle import load_bundle, read_config, read_split
 
