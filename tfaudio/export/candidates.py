@@ -191,11 +191,15 @@ class Maker:
             file.write(candidate.content)
             file.flush()
             memory = memory_of(file.name)
-        if candidate.name not in WAVEFORM_FILES:
+        score: Score
+        if candidate.name in STEP_MODELS:
+            score = StreamingModel(candidate.content, self._streams.timing, num_threads=2).score
+        elif candidate.name in WAVEFORM_FILES:
+            score = TfliteModel(candidate.content, num_threads=2).score
+        else:
             return Cost(memory_bytes=memory)
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, [1, self._about.num_samples]).astype(np.float32)
-        on_two = median_latency_ms(TfliteModel(candidate.content, num_threads=2).score, noise)
-        return Cost(latency_2_threads_ms=on_two, memory_bytes=memory)
+        return Cost(latency_2_threads_ms=median_latency_ms(score, noise) / candidate.calls, memory_bytes=memory)
 
     def _serving_cost(self, path: Path) -> Cost:
         if self._about.clip.seconds is None:

@@ -139,7 +139,7 @@ class FormatReport:
       max_score_difference: largest absolute difference of a score to Keras.
       latency_ms: median time of one call with one window, on one thread; of "tflm" unknown, as its processor is. Of a
         SavedModel of windows, as it is served: in TensorFlow's C library, without Python.
-      latency_2_threads_ms: likewise, on two; of .tflite files and SavedModels of windows.
+      latency_2_threads_ms: likewise, on two; of .tflite files, of a step model's hop, and of SavedModels of windows.
       memory_bytes: that an interpreter of the file takes in a process of its own, the file included; of a SavedModel of
         windows, what its session takes beside the library; of "tflm" the estimate of its arena.
       size_bytes: of the file, or of all files of the SavedModel; of "tflm" of the model alone.

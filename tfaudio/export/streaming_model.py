@@ -21,11 +21,11 @@ Array = npt.NDArray[np.float32]
 class Runner:
     """A TFLite file of one signature; takes and gives tensors by name."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, num_threads: int = 1) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
-            self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
+            self._interpreter: Any = Interpreter(model_content=content, num_threads=num_threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise TfaudioError(f"The converted file does not run: {str(error).splitlines()[0]}") from error
@@ -46,10 +46,11 @@ class StreamingModel:
     Args:
       content: the file.
       timing: of it.
+      num_threads: that the interpreter may use.
     """
 
-    def __init__(self, content: bytes, timing: Timing) -> None:
-        self._runner, self._timing = Runner(content), timing
+    def __init__(self, content: bytes, timing: Timing, *, num_threads: int = 1) -> None:
+        self._runner, self._timing = Runner(content, num_threads), timing
 
     def score(self, waveforms: Array) -> Array:
         """Scores float32 [batch, num_samples], one by one; gives float32 [batch, classes]."""
