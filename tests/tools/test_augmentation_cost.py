@@ -83,8 +83,8 @@ def test_a_pipeline_that_was_timed_no_longer_works(tool: ModuleType) -> None:
     dataset = tf.data.Dataset.from_generator(make, output_signature=tf.TensorSpec([], tf.int64)).prefetch(1_000)
     seconds, _ = tool.time_of(dataset, untimed=3, steps=20)
     assert seconds >= 0.001
-    time.sleep(0.1)
-    count = len(made)
-    assert count >= 23
-    time.sleep(0.3)
-    assert len(made) <= count + 1
+    count = -1
+    while count < len(made):  # a pipeline that works on rests when its buffer is full
+        count = len(made)
+        time.sleep(0.1)
+    assert 23 <= count < 900
