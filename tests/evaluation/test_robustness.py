@@ -10,7 +10,14 @@ import soundfile
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation import robustness
 from tfaudio.evaluation.protocol import FoldResult
-from tfaudio.evaluation.robustness import CLEAN, DEGRADATIONS, robustness_png, robustness_record, robustness_table
+from tfaudio.evaluation.robustness import (
+    CLEAN,
+    DEGRADATIONS,
+    babblers_of,
+    robustness_png,
+    robustness_record,
+    robustness_table,
+)
 
 RATE = 16_000
 
@@ -191,6 +198,16 @@ def test_folds_are_brought_together_and_laid_out() -> None:
     assert values.split() == ["60.0%"]
     assert len(head) == len(values)
     assert robustness_png(record, title="100 $ and $x_")[:4] == b"\x89PNG"
+
+
+def test_those_babble_that_have_the_fewest_tags_in_common() -> None:
+    tags = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0], [1, 1, 0], [1, 0, 0]], bool)
+    waveforms = [np.full(1, number, np.float32) for number in range(len(tags))]
+    found = {target: [int(w[0]) for w in others] for target, others in babblers_of(waveforms, tags).items()}
+    assert found[tags[1].tobytes()] == [2, 3]
+    assert found[tags[3].tobytes()] == [0, 1, 2, 4, 5]  # of nothing, nothing is in common
+    assert found[tags[0].tobytes()] == [3]
+    assert babblers_of(waveforms[:1], tags[:1]) == {tags[0].tobytes(): []}
 
 
 def test_unknown_degradations_are_told() -> None:

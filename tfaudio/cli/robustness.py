@@ -1,4 +1,4 @@
-"""`tfaudio robustness`: how a run's accuracy falls where recordings get worse."""
+"""`tfaudio robustness`: how a run's accuracy, or a tagger's average precision, falls where recordings get worse."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from tfaudio.data.split import hash_fraction
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.evaluate import read_part, score_clips
 from tfaudio.evaluation.protocol import FoldResult, fold_of, summarize_folds
+from tfaudio.evaluation.tagging import TagResult, summarize_tags
 from tfaudio.registry import unknown_name_message
 
 Waveform = npt.NDArray[np.float32]
@@ -230,6 +231,8 @@ class _Degraded(Recordings):
 
 Point = tuple[str, float]  # a degradation's name and a severity
 CLEAN: Point = ("clean", 0.0)
+_AVERAGE_PRECISION = "mean_average_precision"
+_OF = {"accuracy": " of", _AVERAGE_PRECISION: " mean average precision over"}
 
 
 def measure_run(
@@ -239,7 +242,7 @@ def measure_run(
     limit: int | None = None,
     seed: int = 0,
     progress: bool = True,
-) -> dict[Point, FoldResult]:
+) -> dict[Point, FoldResult | TagResult]:
     """Scores a run on its test recordings, clean and degraded in every way.
 
     Args:
@@ -250,14 +253,8 @@ def measure_run(
       progress: show bars.
 
     Raises:
-      TfaudioError: if the data cannot be read or have changed, no other clips are there to babble, or recordings have
-        several classes.
+      TfaudioError: if the data cannot be read or have changed, or no other clips are there to babble.
     """
-    if bundle.config.multi_label:
-        raise TfaudioError(
-            f"{bundle.path} gives recordings several classes, and what is told here is accuracy, which such a run does "
-            "not have; its figures on recordings as they are come from `tfaudio evaluate`."
-        )
     data, indices = read_part(bundle, "test", progress=progress)
     if not len(indices):
         raise TfaudioError("None of the test recordings can be used; mend them, or change the split.")
@@ -265,16 +262,13 @@ def measure_run(
         indices = indices[np.linspace(0, len(indices) - 1, limit).round().astype(int)]
     rate, load = bundle.config.front_end.sample_rate, data.recordings.waveform_loader()
     waveforms: list[Waveform] = [load(tf.constant(index)).numpy() for index in indices]
-    targets = data.targets(bundle.labels)[indices]
+    targets = data.targets(bundle.labels, multi_hot=True)[indices] > 0
     clips = tuple(data.recordings.clips[index] for index in indices)
     names = [data.spec.relative_path(clip) for clip in clips]
     seeds = [int(hash_fraction(name, str(seed)) * 2**32) for name in names]
-    babblers = {
-        target: [waveform for waveform, other in zip(waveforms, targets, strict=True) if other != target]
-        for target in np.unique(targets)
-    }
+    babblers = babblers_of(waveforms, targets)
     if any(d.among_others for d in degradations.values()) and not all(babblers.values()):
-        raise TfaudioError("All test recordings are of one class, so none can babble; leave babble out.")
+        raise TfaudioError("All test recordings have the same class, so none can babble; leave babble out.")
 
     for missing in (name for name, degradation in degradations.items() if not degradation.exists_at(rate)):
         raise TfaudioError(
@@ -291,7 +285,7 @@ def measure_run(
         degradation = degradations[name]
         apply = degradation.apply
         if degradation.among_others:
-            apply = functools.partial(apply, others=babblers[targets[clip]])
+            apply = functools.partial(apply, others=babblers[targets[clip].tobytes()])
         return apply(waveforms[clip], rate, severity, seeds[clip])
 
     degraded = _Degraded(
@@ -306,12 +300,29 @@ def measure_run(
     )
     name = f"degrading {bundle.path.name}" if progress else None
     scores = score_clips(bundle, degraded, np.arange(len(lengths)), progress=name)
-    correct = scores.argmax(axis=1).reshape(len(points), len(clips)) == targets
-    seed_of_run, of_group = bundle.config.training.seed, bundle.config.data.test_group is not None
-    return {
-        point: FoldResult(fold_of(bundle.config), tuple(row), seed=seed_of_run, of_group=of_group)
-        for point, row in zip(points, correct, strict=True)
-    }
+    config = bundle.config
+    fold, seed_of_run, of_group = fold_of(config), config.training.seed, config.data.test_group is not None
+    results: dict[Point, FoldResult | TagResult] = {}
+    for point, rows in zip(points, scores.reshape(len(points), len(clips), -1), strict=True):
+        if config.multi_label:
+            results[point] = TagResult(fold, targets, rows, seed=seed_of_run)
+        else:
+            correct = tuple(bool(c) for c in rows.argmax(axis=1) == targets.argmax(axis=1))
+            results[point] = FoldResult(fold, correct, seed=seed_of_run, of_group=of_group)
+    return results
+
+
+def babblers_of(waveforms: Sequence[Waveform], targets: npt.NDArray[np.bool_]) -> dict[bytes, list[Waveform]]:
+    """The recordings of other classes by a target's bytes; of tags, those that have the fewest in common with it.
+
+    `targets` are [clips, classes].
+    """
+    found = {}
+    for target in np.unique(targets, axis=0):
+        others = np.flatnonzero((targets != target).any(axis=1))
+        common = (targets[others] & target).sum(axis=1)
+        found[target.tobytes()] = [waveforms[index] for index in others[common == common.min(initial=len(target))]]
+    return found
 
 
 def _num_samples(point: Point, num_samples: int, sample_rate: int) -> int:
@@ -320,21 +331,24 @@ def _num_samples(point: Point, num_samples: int, sample_rate: int) -> int:
     return num_samples if rule is None else rule(num_samples, sample_rate, severity)
 
 
-def robustness_record(runs: Sequence[Mapping[Point, FoldResult]]) -> dict[str, Any]:
+def robustness_record(runs: Sequence[Mapping[Point, FoldResult | TagResult]]) -> dict[str, Any]:
     """Brings the runs of a cross-validation together.
 
     Args:
       runs: what `measure_run` gave of each; only what all of them have is kept.
 
     Returns:
-      clean: accuracy, its 95 % interval and the number of clips, as `summarize_folds` gives them.
-      degradations: for each, name, title, unit and points: severity, accuracy and interval.
+      clean: accuracy, its 95 % interval and the number of clips, as `summarize_folds` gives them; of taggers
+        mean_average_precision in its place, as `summarize_tags` gives it.
+      degradations: for each, name, title, unit and points: severity, the same figure and interval.
     """
     common = [point for point in runs[0] if all(point in run for run in runs)]
-    summaries = {point: summarize_folds([run[point] for run in runs]) for point in common}
+    summaries = {point: _summary([run[point] for run in runs]) for point in common}
 
     def figures(point: Point) -> dict[str, Any]:
-        return {"accuracy": summaries[point]["pooled"], "interval": summaries[point]["interval"]}
+        summary = summaries[point]
+        figure = {"accuracy": summary["pooled"]} if "pooled" in summary else {_AVERAGE_PRECISION: summary["mean"]}
+        return {**figure, "interval": summary["interval"]}
 
     rows = []
     for name in dict.fromkeys(name for name, _ in common if name != CLEAN[0]):
@@ -345,32 +359,43 @@ def robustness_record(runs: Sequence[Mapping[Point, FoldResult]]) -> dict[str, A
     return {"clean": clean, "degradations": rows}
 
 
+def _summary(results: Sequence[FoldResult | TagResult]) -> dict[str, Any]:
+    tags = [result for result in results if isinstance(result, TagResult)]
+    return summarize_tags(tags) if tags else summarize_folds([r for r in results if isinstance(r, FoldResult)])
+
+
+def _metric_of(record: Mapping[str, Any]) -> str:
+    """The key of the figures in a record."""
+    return _AVERAGE_PRECISION if _AVERAGE_PRECISION in record["clean"] else "accuracy"
+
+
 def robustness_table(record: Mapping[str, Any], *, title: str = "") -> str:
-    """Lays the accuracies out: of each degradation a line of severities and one of accuracies."""
-    clean = record["clean"]
+    """Lays the figures out: of each degradation a line of severities and one of figures."""
+    clean, metric = record["clean"], _metric_of(record)
     low, high = clean["interval"]
     lines = [title, ""] if title else []
     lines += [
-        f"clean: {clean['accuracy']:.1%} of {clean['num_clips']} recordings (95 % interval {low:.1%} to {high:.1%})",
+        f"clean: {clean[metric]:.1%}{_OF[metric]} {clean['num_clips']} recordings (95 % interval {low:.1%} to "
+        f"{high:.1%})",
         "",
     ]
     heads = [f"{row['title']}, {row['unit']}" for row in record["degradations"]]
     width = max(map(len, heads), default=0)
     for head, row in zip(heads, record["degradations"], strict=True):
         lines.append(f"{head:<{width}}  " + "".join(f"{point['severity']:>8g}" for point in row["points"]))
-        lines.append(f"{'':<{width}}  " + "".join(f"{point['accuracy']:>8.1%}" for point in row["points"]))
+        lines.append(f"{'':<{width}}  " + "".join(f"{point[metric]:>8.1%}" for point in row["points"]))
     return "\n".join(lines) + "\n"
 
 
 def robustness_png(record: Mapping[str, Any], *, title: str = "") -> bytes:
-    """Draws a curve a degradation, with its 95 % interval, and the clean accuracy as a dashed line.
+    """Draws a curve a degradation, with its 95 % interval, and the clean figure as a dashed line.
 
     Returns:
       The content of a PNG file.
     """
     from matplotlib.figure import Figure
 
-    rows = record["degradations"]
+    rows, metric = record["degradations"], _metric_of(record)
     columns = min(3, len(rows))
     lines = -(-len(rows) // columns)
     figure = Figure(figsize=(3.4 * columns, 2.6 * lines + 0.4), dpi=120, layout="constrained")
@@ -378,8 +403,8 @@ def robustness_png(record: Mapping[str, Any], *, title: str = "") -> bytes:
     for axes, row in zip(grid, rows, strict=False):
         places = range(len(row["points"]))
         axes.fill_between(places, *zip(*(p["interval"] for p in row["points"]), strict=True), alpha=0.2, linewidth=0)
-        axes.plot(places, [p["accuracy"] for p in row["points"]], marker="o")
-        axes.axhline(record["clean"]["accuracy"], color="0.4", linestyle="--", linewidth=1)
+        axes.plot(places, [p[metric] for p in row["points"]], marker="o")
+        axes.axhline(record["clean"][metric], color="0.4", linestyle="--", linewidth=1)
         axes.set_xticks(places, [f"{p['severity']:g}" for p in row["points"]])
         axes.set_title(row["title"], fontsize=10)
         axes.set_xlabel(row["unit"], fontsize=9)
@@ -388,7 +413,7 @@ def robustness_png(record: Mapping[str, Any], *, title: str = "") -> bytes:
     for axes in grid[len(rows) :]:
         axes.set_visible(False)
     for axes in grid[::columns]:
-        axes.set_ylabel("accuracy")
+        axes.set_ylabel(metric.replace("_", " "))
     if title:
         figure.suptitle(title, fontsize=11, parse_math=False)
     content = io.BytesIO()
