@@ -13,6 +13,7 @@ import soundfile
 
 from tfaudio.bundle import load_bundle, read_config
 from tfaudio.cli.main import main
+from tfaudio.evaluation.evaluate import evaluate
 from tfaudio.runtime.classifier import Classifier
 from tfaudio.runtime.self_test import run_self_test
 
@@ -198,8 +199,27 @@ def test_tags_in_noise(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert noise[-5.0] < noise[30.0] == pytest.approx(clean, abs=0.1)
     assert gain[10.0] == pytest.approx(clean, abs=0.1)
     assert babble[-5.0] < babble[30.0] == pytest.approx(clean, abs=0.1)
-    assert f"clean: {clean:.1%} mean average precision over 14 recordings" in capsys.readouterr().out
+    assert f"clean: mean average precision {clean:.1%} over 14 recordings" in capsys.readouterr().out
     assert (tmp_path / "robustness.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_taggers_are_averaged_to_one_that_is_exported(
+    run: Path, chords: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, both = tmp_path / "other", tmp_path / "both"
+    assert main(["train", f"--data_dir={chords}", f"--output_dir={other}", *SMALL, "--seed=1", "--epochs=12"]) == 0
+    assert main(["ensemble", str(run), str(other), f"--output_dir={both}"]) == 0
+    record = json.loads((both / "result.json").read_text())
+    assert record["mean_average_precision"] > 0.95
+    assert "accuracy" not in record
+    assert "mean average precision" in capsys.readouterr().out
+    members = [evaluate(load_bundle(path), progress=False).scores.astype(np.float64) for path in (run, other)]
+    joined = load_bundle(both)
+    assert (joined.config.model.name, joined.config.model.score_activation) == ("ensemble", "sigmoid")
+    np.testing.assert_allclose(evaluate(joined, progress=False).scores, np.mean(members, axis=0), atol=1e-5)
+    assert (
+        main(["export", f"--run_dir={both}", f"--output_dir={tmp_path / 'out'}", *WIDE, "--formats=float32,int8"]) == 0
+    )
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_folds_are_brought_together_and_laid_out() -> None:
     assert (point["severity"], point["accuracy"]) == (-40.0, pytest.approx(0.6))
     assert point["interval"][0] < 0.6 < point["interval"][1]
     table = robustness_table(record, title="words")
-    assert "clean: 95.0% of 20 recordings" in table
+    assert "clean: accuracy 95.0% over 20 recordings" in table
     head, values = table.splitlines()[-2:]
     assert head.split() == ["gain,", "dB", "-40"]
     assert values.split() == ["60.0%"]

@@ -64,8 +64,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.cli.train import summary_line
     from tfaudio.data.catalog import read_dataset
     from tfaudio.evaluation.ensemble import evaluate_ensemble, group_members
-    from tfaudio.evaluation.protocol import FoldResult, protocol_of, result_record, summarize_folds
+    from tfaudio.evaluation.protocol import protocol_of, result_record
     from tfaudio.evaluation.report import metrics_table
+    from tfaudio.evaluation.summary import summarize
 
     groups = group_members([Path(name) for name in arguments])
     _check_apart(output_dir, [run for group in groups for run in group.runs])
@@ -77,8 +78,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         print(metrics_table(evaluation.metrics, title=title), flush=True)
         run_dir = output_dir / group.folder if len(groups) > 1 else output_dir
         found.append((run_dir, members, evaluation, title))
-        of_group = members[0].config.data.test_group is not None
-        results.append(FoldResult(group.fold, evaluation.correct, of_group=of_group))
+        results.append(evaluation.result(group.fold, members[0].config))
         scored.append((evaluation, members[0]))
     make_writable_folder(output_dir)
     clear(output_dir)  # now that there is something to put in the place of what stood there
@@ -86,13 +86,13 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         _write_run(*written)
     _write_predictions(output_dir / PREDICTIONS, scored)
     config = scored[0][1].config
-    summary = summarize_folds(results)
+    summary = summarize(results)
     runs = [[read_config(run) for run in group.runs] for group in groups]
     record = result_record(
         dataset=config.data.dataset,
         protocol=protocol_of(config, read_dataset(config.data)),
         model="+".join(member.model.name for member in runs[0]),
-        accuracy=summary["pooled"],
+        **{summary["metric"]: summary["value"]},
         interval=summary["interval"],
         seeds=sorted({member.training.seed for of_fold in runs for member in of_fold}),
         command=command_line(),
@@ -100,11 +100,11 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         num_clips=summary["num_clips"],
         extra={
             "averaged": "scores",
-            "interval_over": summary["interval_over"],
+            **({} if config.multi_label else {"interval_over": summary["interval_over"]}),
             "members": {group.fold: [str(run) for run in group.runs] for group in groups},
             "mean_over_folds": summary["mean"],
             "standard_deviation_over_folds": summary["standard_deviation"],
-            "accuracy_per_fold": summary["accuracy_per_fold"],
+            f"{summary['metric']}_per_fold": summary[f"{summary['metric']}_per_fold"],
             "chosen_settings": "none by this command: each run counts the same",
             "fingerprint": read_split(groups[0].runs[0])["fingerprint"],
         },

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tfaudio.evaluation.tagging import TagResult
 
 # What a result's main figure can be, by its key, and how it is called.
-_METRICS = {"accuracy": "accuracy", "mean_average_precision": "mean average precision"}
 
 USAGE = """tfaudio train --dataset=folder --data_dir=DIR --output_dir=RUN [flags]
 
@@ -247,11 +246,12 @@ def _record(
     choices: dict[str, Choice],
     seconds: float,
 ) -> dict[str, Any]:
-    from tfaudio.evaluation.protocol import best_guess, caveats, mean_by_inputs, result_record, summarize_folds
-    from tfaudio.evaluation.tagging import chance, summarize_tags
+    from tfaudio.evaluation.protocol import best_guess, caveats, mean_by_inputs, result_record
+    from tfaudio.evaluation.summary import METRICS, summarize
+    from tfaudio.evaluation.tagging import chance
 
-    metric = "mean_average_precision" if config.multi_label else "accuracy"
-    summary = summarize_tags(results) if config.multi_label else summarize_folds(results)
+    summary = summarize(results)
+    metric = summary["metric"]
     extra = {
         **({} if config.multi_label else {"interval_over": summary["interval_over"]}),
         "mean_over_folds": summary["mean"],
@@ -265,7 +265,7 @@ def _record(
     }
     if choices:
         extra["chosen_settings"] = (
-            f"by the {_METRICS[metric]} on one training fold, of models that saw neither it nor the test fold"
+            f"by the {METRICS[metric]} on one training fold, of models that saw neither it nor the test fold"
         )
         extra["candidates"] = candidates
         extra["choices"] = {fold: choice.to_dict() for fold, choice in choices.items()}
@@ -277,7 +277,7 @@ def _record(
         dataset=spec.name,
         protocol=protocol,
         model=config.model.name,
-        **{metric: summary["mean"] if config.multi_label else summary["pooled"]},
+        **{metric: summary["value"]},
         interval=summary["interval"],
         seeds=summary["seeds"],
         command=command_line(),
@@ -358,11 +358,13 @@ def _choice_line(choice: Choice, candidates: list[str]) -> str:
 
 
 def summary_line(record: dict[str, Any]) -> str:
-    """Says a result in a line: accuracy, interval, and what it varies by."""
+    """Says a result in a line: its figure, interval, and what it varies by."""
+    from tfaudio.evaluation.summary import METRICS, metric_of
+
     low, high = record["interval"]
     clips = record["num_clips"]
-    metric = next(name for name in _METRICS if name in record)
-    name = _METRICS[metric]
+    metric = metric_of(record)
+    name = METRICS[metric]
     over = f"{clips} recordings"
     if record.get("interval_over") == "groups":
         over = f"{len(record[f'{metric}_per_fold'])} groups, {clips} recordings in all"

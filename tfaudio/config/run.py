@@ -251,11 +251,6 @@ class RunConfig(Config):
             "which they have none of.",
         )
         check(
-            not (self.model.name == "ensemble" and self.multi_label),
-            "model.name 'ensemble' averages scores of which one class has the most; choose another for recordings "
-            "of several classes.",
-        )
-        check(
             not self.augment.between_class.probability or self.clip.seconds is not None,
             "augment.between_class.probability must be 0 where clip.seconds is null: recordings of different lengths "
             "are not mixed before their features are made; use augment.mixup_alpha.",

@@ -18,6 +18,7 @@ from tfaudio.evaluation.evaluate import Evaluation, evaluate, read_part
 from tfaudio.evaluation.metrics import compute_metrics
 from tfaudio.evaluation.plan import folder_of
 from tfaudio.evaluation.protocol import fold_of
+from tfaudio.evaluation.tagging import compute_tag_metrics
 from tfaudio.models.backbone import set_weights
 from tfaudio.models.classifier import body, build_classifier
 from tfaudio.models.registry import without_weights
@@ -99,8 +100,8 @@ def _same_split(run: Path, other: Path) -> bool:
 def evaluate_ensemble(members: Sequence[Bundle], *, progress: bool = True) -> Evaluation:
     """Scores the mean of several runs on their test recordings.
 
-    The mean is of scores (softmax), each recording's over its windows first; so members may differ in front end, rate
-    and clip.
+    The mean is of scores (softmax, of tags sigmoid), each recording's over its windows first; so members may differ in
+    front end, rate and clip.
 
     Args:
       members: runs of one split; the data set of the first serves all.
@@ -121,7 +122,8 @@ def evaluate_ensemble(members: Sequence[Bundle], *, progress: bool = True) -> Ev
             raise TfaudioError(f"{member.path} cannot use the same test recordings as {first.path}; mend the others.")
     scores = np.mean([evaluation.scores for evaluation in evaluations], axis=0, dtype=np.float64).astype(np.float32)
     known = evaluations[0]
-    metrics = compute_metrics(known.targets, scores, first.labels)
+    judge = compute_tag_metrics if first.config.multi_label else compute_metrics
+    metrics = judge(known.targets, scores, first.labels)
     return Evaluation(metrics, known.clips, known.targets, scores, known.skipped)
 
 
@@ -163,7 +165,7 @@ def joined(members: Sequence[Bundle], *, own_scales: bool = False) -> tuple[RunC
     own_scales = own_scales and first.config.front_end.standardized
     if own_scales:
         options["own_scales"] = True
-    config = first.config.replace(model=ModelConfig(name="ensemble", options=options))
+    config = first.config.replace(model=first.config.model.replace(name="ensemble", options=options))
     classifier = build_classifier(config, len(first.labels))
     for index, member in enumerate(members):
         set_weights(classifier.get_layer(f"member_{index}"), body(member.classifier).get_weights())
@@ -181,8 +183,8 @@ def check_across_folds(runs: Sequence[Path]) -> None:
     """Checks that runs may be one model for new recordings, whatever each was tested on.
 
     Raises:
-      TfaudioError: if there are fewer than two, one is given twice, or one is of other data or of several classes, or
-        learnt shuffled labels.
+      TfaudioError: if there are fewer than two, one is given twice, or one is of other data or learnt
+        shuffled labels.
     """
     if len(runs) < 2:
         raise TfaudioError(f"{runs[0]} alone is no ensemble; name the folder of a cross-validation, or more runs.")
@@ -197,8 +199,6 @@ def check_across_folds(runs: Sequence[Path]) -> None:
 
 
 def _check_can_be_member(run: Path, config: RunConfig) -> None:
-    if config.multi_label:
-        raise TfaudioError(f"{run} gives several classes, and the mean of such runs is not to be had.")
     if config.training.shuffle_labels:
         raise TfaudioError(f"{run} is a control that learnt shuffled labels; leave it out.")
 

@@ -24,8 +24,9 @@ from tfaudio.data.recordings import Recordings
 from tfaudio.data.split import hash_fraction
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.evaluate import read_part, score_clips
-from tfaudio.evaluation.protocol import FoldResult, fold_of, summarize_folds
-from tfaudio.evaluation.tagging import TagResult, summarize_tags
+from tfaudio.evaluation.protocol import FoldResult, fold_of
+from tfaudio.evaluation.summary import METRICS, metric_of, summarize
+from tfaudio.evaluation.tagging import TagResult
 from tfaudio.registry import unknown_name_message
 
 Waveform = npt.NDArray[np.float32]
@@ -231,8 +232,6 @@ class _Degraded(Recordings):
 
 Point = tuple[str, float]  # a degradation's name and a severity
 CLEAN: Point = ("clean", 0.0)
-_AVERAGE_PRECISION = "mean_average_precision"
-_OF = {"accuracy": " of", _AVERAGE_PRECISION: " mean average precision over"}
 
 
 def measure_run(
@@ -338,17 +337,15 @@ def robustness_record(runs: Sequence[Mapping[Point, FoldResult | TagResult]]) ->
       runs: what `measure_run` gave of each; only what all of them have is kept.
 
     Returns:
-      clean: accuracy, its 95 % interval and the number of clips, as `summarize_folds` gives them; of taggers
-        mean_average_precision in its place, as `summarize_tags` gives it.
+      clean: the main figure by its key, its 95 % interval and the number of clips, as `summarize` gives them.
       degradations: for each, name, title, unit and points: severity, the same figure and interval.
     """
     common = [point for point in runs[0] if all(point in run for run in runs)]
-    summaries = {point: _summary([run[point] for run in runs]) for point in common}
+    summaries = {point: summarize([run[point] for run in runs]) for point in common}
 
     def figures(point: Point) -> dict[str, Any]:
         summary = summaries[point]
-        figure = {"accuracy": summary["pooled"]} if "pooled" in summary else {_AVERAGE_PRECISION: summary["mean"]}
-        return {**figure, "interval": summary["interval"]}
+        return {summary["metric"]: summary["value"], "interval": summary["interval"]}
 
     rows = []
     for name in dict.fromkeys(name for name, _ in common if name != CLEAN[0]):
@@ -359,24 +356,14 @@ def robustness_record(runs: Sequence[Mapping[Point, FoldResult | TagResult]]) ->
     return {"clean": clean, "degradations": rows}
 
 
-def _summary(results: Sequence[FoldResult | TagResult]) -> dict[str, Any]:
-    tags = [result for result in results if isinstance(result, TagResult)]
-    return summarize_tags(tags) if tags else summarize_folds([r for r in results if isinstance(r, FoldResult)])
-
-
-def _metric_of(record: Mapping[str, Any]) -> str:
-    """The key of the figures in a record."""
-    return _AVERAGE_PRECISION if _AVERAGE_PRECISION in record["clean"] else "accuracy"
-
-
 def robustness_table(record: Mapping[str, Any], *, title: str = "") -> str:
     """Lays the figures out: of each degradation a line of severities and one of figures."""
-    clean, metric = record["clean"], _metric_of(record)
+    clean, metric = record["clean"], metric_of(record["clean"])
     low, high = clean["interval"]
     lines = [title, ""] if title else []
     lines += [
-        f"clean: {clean[metric]:.1%}{_OF[metric]} {clean['num_clips']} recordings (95 % interval {low:.1%} to "
-        f"{high:.1%})",
+        f"clean: {METRICS[metric]} {clean[metric]:.1%} over {clean['num_clips']} recordings (95 % interval {low:.1%} "
+        f"to {high:.1%})",
         "",
     ]
     heads = [f"{row['title']}, {row['unit']}" for row in record["degradations"]]
@@ -395,7 +382,7 @@ def robustness_png(record: Mapping[str, Any], *, title: str = "") -> bytes:
     """
     from matplotlib.figure import Figure
 
-    rows, metric = record["degradations"], _metric_of(record)
+    rows, metric = record["degradations"], metric_of(record["clean"])
     columns = min(3, len(rows))
     lines = -(-len(rows) // columns)
     figure = Figure(figsize=(3.4 * columns, 2.6 * lines + 0.4), dpi=120, layout="constrained")
@@ -413,7 +400,7 @@ def robustness_png(record: Mapping[str, Any], *, title: str = "") -> bytes:
     for axes in grid[len(rows) :]:
         axes.set_visible(False)
     for axes in grid[::columns]:
-        axes.set_ylabel(metric.replace("_", " "))
+        axes.set_ylabel(METRICS[metric])
     if title:
         figure.suptitle(title, fontsize=11, parse_math=False)
     content = io.BytesIO()

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from tfaudio.config import ModelConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.models.layers import check_flag, model_inputs
+from tfaudio.models.layers import Tensor, check_flag, model_inputs
 from tfaudio.models.registry import MODELS, build_model, takes_text
 
 _PAIR = ({"name": "cnn"}, {"name": "attention"})
@@ -26,6 +26,7 @@ def ensemble(
     members: Sequence[Mapping[str, Any]] = _PAIR,
     own_scales: bool = False,
     dropout: float | None = None,
+    score_activation: str = "softmax",
 ) -> keras.Model:
     """Builds the mean of several classifiers: `tfaudio ensemble` joins trained runs to one so.
 
@@ -40,10 +41,11 @@ def ensemble(
       own_scales: each standardises the features anew, by the layers "scale_0", ...: what was trained on other
         recordings had other means and deviations.
       dropout: in every member; None leaves each its own.
+      score_activation: what makes scores of logits, "softmax" or "sigmoid": that of `model`.
 
     Returns:
-      Model from features [batch, frames, bins] to logits [batch, num_classes], whose softmax is the mean of the
-      members' softmaxes. The layers "member_0", ... are the members.
+      Model from features [batch, frames, bins] to logits [batch, num_classes], whose scores are the mean of the
+      members' scores. The layers "member_0", ... are the members.
 
     Raises:
       TfaudioError: if members are no such list, or one cannot be built.
@@ -67,10 +69,11 @@ def ensemble(
                 "models of sound alone."
             )
     inputs, features, mask = model_inputs(input_shape, masked=masked)
-    scores = []
+    logits = []
     for index, config in enumerate(configs):
         if dropout is not None:
             config = config.replace(options={**config.options, "dropout": dropout})
+        config = config.replace(score_activation=score_activation)
         member = build_model(config, input_shape=input_shape, num_classes=num_classes, masked=masked)
         member = keras.Model(member.input, member.output, name=f"member_{index}")
         scaled = features
@@ -79,10 +82,20 @@ def ensemble(
                 center=False, scale=False, epsilon=_LEAST_SCORE, trainable=False, name=f"scale_{index}"
             )(features)
         given = scaled if mask is None else {"features": scaled, "mask": mask}
-        scores.append(layers.Softmax(dtype="float32")(member(given)))
-    mean = layers.Average(dtype="float32")(scores) if len(scores) > 1 else scores[0]
+        logits.append(member(given))
+    if score_activation == "softmax":
+        mean = _log_mean([layers.Softmax(dtype="float32")(x) for x in logits])
+    else:  # sigmoid(x) = p where x = log(p) - log(1 - p), and 1 - sigmoid(x) = sigmoid(-x)
+        mean = _log_mean([layers.Activation("sigmoid", dtype="float32")(x) for x in logits]) - _log_mean(
+            [layers.Activation("sigmoid", dtype="float32")(-x) for x in logits]
+        )
     # A product with one: calibration divides the weights of the layer of this name.
-    logits = layers.Dense(
+    product = layers.Dense(
         num_classes, use_bias=False, kernel_initializer="identity", trainable=False, dtype="float32", name="logits"
-    )(ops.log(ops.maximum(mean, _LEAST_SCORE)))
-    return keras.Model(inputs, logits, name="ensemble")
+    )(mean)
+    return keras.Model(inputs, product, name="ensemble")
+
+
+def _log_mean(scores: Sequence[Tensor]) -> Tensor:
+    mean = layers.Average(dtype="float32")(scores) if len(scores) > 1 else scores[0]
+    return ops.log(ops.maximum(mean, _LEAST_SCORE))

@@ -46,14 +46,17 @@ def build_model(
     (None, 10)
     """
     builder = MODELS[config.name]
-    given = ("input_shape", "num_classes", "masked", "text")
-    known = [p for p in inspect.signature(builder).parameters if p not in given]
+    given = ("input_shape", "num_classes", "masked", "text", "score_activation")
+    parameters = inspect.signature(builder).parameters
+    known = [p for p in parameters if p not in given]
     for key in config.options:
         if key not in known:
             raise TfaudioError(unknown_name_message(f"option of model '{config.name}'", key, known))
     options = dict(config.options) if read_weights else without_weights(config.options)
     if text is not None and takes_text(config.name):
         options["text"] = text
+    if "score_activation" in parameters:
+        options["score_activation"] = config.score_activation
     return builder(input_shape=input_shape, num_classes=num_classes, masked=masked, **options)
 
 
