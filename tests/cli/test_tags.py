@@ -203,11 +203,12 @@ def test_tags_in_noise(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (tmp_path / "robustness.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_taggers_are_averaged_to_one_that_is_exported(
+def test_a_tagger_teaches_another_and_both_are_averaged_to_one_that_is_exported(
     run: Path, chords: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other, both = tmp_path / "other", tmp_path / "both"
-    assert main(["train", f"--data_dir={chords}", f"--output_dir={other}", *SMALL, "--seed=1", "--epochs=12"]) == 0
+    taught = ["--seed=1", "--epochs=12", f"--teacher={run}"]
+    assert main(["train", f"--data_dir={chords}", f"--output_dir={other}", *SMALL, *taught]) == 0
     assert main(["ensemble", str(run), str(other), f"--output_dir={both}"]) == 0
     record = json.loads((both / "result.json").read_text())
     assert record["mean_average_precision"] > 0.95

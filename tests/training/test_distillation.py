@@ -65,7 +65,7 @@ def test_the_loss_is_hintons(weighed):
     targets = rng.dirichlet(np.ones(4), size=5).astype(np.float32)
     weights = rng.uniform(0.5, 2, size=5).astype(np.float32) if weighed else None
     settings = TrainingConfig(distillation_weight=0.3, distillation_temperature=2.5)
-    model = taught(student, teachers, settings)
+    model = taught(student, teachers, RunConfig(training=settings))
     model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1))
     logits = student(features).numpy().astype(np.float64)
     soft_targets = np.mean([scipy.special.softmax(t(features).numpy() / 2.5, axis=1) for t in teachers], axis=0)
@@ -76,12 +76,31 @@ def test_the_loss_is_hintons(weighed):
     assert found == pytest.approx(0.7 * hard + 0.3 * 2.5**2 * soft, rel=1e-5)
 
 
+def test_the_loss_of_tags_is_of_each_class_by_itself():
+    rng = np.random.default_rng(0)
+    student, teachers = _dense(0), [_dense(1), _dense(2)]
+    features = rng.normal(size=(5, 6)).astype(np.float32)
+    targets = rng.integers(2, size=(5, 4)).astype(np.float32)
+    settings = RunConfig(training=TrainingConfig(distillation_weight=0.3, distillation_temperature=2.5))
+    model = taught(student, teachers, settings.for_labels(multi_label=True))
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    logits = student(features).numpy().astype(np.float64)
+
+    def cross_entropy(wanted, given):
+        chosen, others = scipy.special.log_expit(given), scipy.special.log_expit(-given)
+        return -np.mean(wanted * chosen + (1 - wanted) * others)
+
+    soft_targets = np.mean([scipy.special.expit(t(features).numpy() / 2.5) for t in teachers], axis=0)
+    expected = 0.7 * cross_entropy(targets, logits) + 0.3 * 2.5**2 * cross_entropy(soft_targets, logits / 2.5)
+    assert model.train_on_batch(features, targets) == pytest.approx(expected, rel=1e-5)
+
+
 def test_validation_measures_the_labels_alone_and_no_teacher_is_saved(tmp_path):
     rng = np.random.default_rng(0)
     student = _dense(0)
     features, targets = rng.normal(size=(5, 6)).astype(np.float32), np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 0]]
     logits = student(features).numpy().astype(np.float64)
-    model = taught(student, [_dense(1)], TrainingConfig())
+    model = taught(student, [_dense(1)], RunConfig())
     model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
     expected = -np.mean(np.sum(targets * scipy.special.log_softmax(logits, axis=1), axis=1))
     assert model.evaluate(features, targets, verbose=0) == pytest.approx(expected, rel=1e-5)
@@ -97,7 +116,7 @@ def test_a_student_comes_to_say_what_its_teacher_says():
     features = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
     useless = np.full((64, 4), 0.25, np.float32)
     teacher.layers[-1].set_weights([3 * weight for weight in teacher.layers[-1].get_weights()])
-    model = taught(student, [teacher], TrainingConfig(distillation_weight=1.0))
+    model = taught(student, [teacher], RunConfig(training=TrainingConfig(distillation_weight=1.0)))
     model.compile(keras.optimizers.Adam(0.05), keras.losses.CategoricalCrossentropy(from_logits=True))
     before = teacher.get_weights()
     model.fit(features, useless, epochs=60, verbose=0)
@@ -162,6 +181,7 @@ def test_a_teacher_that_may_know_the_test_recordings_is_refused(student_config, 
     [
         ({"front_end.num_mel_bins": 24}, r"another front_end\.num_mel_bins than this run"),
         ({"clip.seconds": 0.4}, r"another clip\.seconds than this run"),
+        ({"model.score_activation": "sigmoid"}, r"another model\.score_activation than this run"),
     ],
 )
 def test_a_teacher_who_hears_otherwise_is_refused(student_config, data, settings, message):

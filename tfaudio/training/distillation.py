@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from tfaudio.bundle import WEIGHTS, load_bundle, read_config, read_split, run_folders
-from tfaudio.config import RunConfig, TrainingConfig
+from tfaudio.config import RunConfig
 from tfaudio.data.labelled import fingerprint_of
 from tfaudio.data.spec import DatasetSpec
 from tfaudio.data.split import Split
@@ -32,11 +32,6 @@ def find_teachers(config: RunConfig, spec: DatasetSpec, split: Split) -> list[Pa
     Raises:
       TfaudioError: if a folder holds no run, none of this split, or one that hears otherwise.
     """
-    if config.training.teacher and config.multi_label:
-        raise TfaudioError(
-            "training.teacher (--teacher): recordings of several classes have no one score that a teacher could share "
-            "out among them; leave it out."
-        )
     own = {"fingerprint": fingerprint_of(config, spec), **split.names(spec)}
     found: list[Path] = []
     for name in config.training.teacher:
@@ -74,7 +69,8 @@ def _check_hears_the_same(folder: Path, config: RunConfig) -> None:
             "in its own way; name runs that were trained on all recordings, or those of one fold."
         )
     ours, theirs = config.to_dict(), teacher.to_dict()
-    differing = [f"{s}.{k}" for s in ("front_end", "clip", "text") for k in ours[s] if ours[s][k] != theirs[s][k]]
+    alike = [(s, k) for s in ("front_end", "clip", "text") for k in ours[s]] + [("model", "score_activation")]
+    differing = [f"{s}.{k}" for s, k in alike if ours[s][k] != theirs[s][k]]
     if differing:
         raise TfaudioError(
             f"training.teacher (--teacher): {folder} has another {', '.join(differing)} than this run, whose features "
@@ -97,38 +93,45 @@ def load_teachers(folders: Sequence[Path], labels: LabelMap) -> list[keras.Model
     return teachers
 
 
-def taught(classifier: keras.Model, teachers: Sequence[keras.Model], config: TrainingConfig) -> keras.Model:
+def taught(classifier: keras.Model, teachers: Sequence[keras.Model], config: RunConfig) -> keras.Model:
     """Returns the classifier, of the same layers and weights, with a loss that its teachers have a part in.
 
     The loss of a training step is (1 - w) * hard + w * T^2 * soft: `hard` is the loss that the model is compiled with;
     `soft` is the cross-entropy between the mean of the teachers' scores and the student's, the logits of both divided
-    by T. The factor T^2 keeps the sizes of the two gradients in proportion. Validation measures `hard` alone.
+    by T; with sigmoid scores it is the mean over the classes of the binary cross-entropy of each. The factor T^2 keeps
+    the sizes of the two gradients in proportion. Validation measures `hard` alone.
 
     Args:
       classifier: from inputs to logits; not compiled.
       teachers: from the same inputs to logits of the same classes; their weights are no part of the result.
-      config: distillation_weight (w) and distillation_temperature (T) are used.
+      config: training.distillation_weight (w), training.distillation_temperature (T) and model.score_activation are
+        used.
 
     Source: G. Hinton et al., Distilling the Knowledge in a Neural Network (2015), https://arxiv.org/abs/1503.02531.
     """
-    temperature = config.distillation_temperature
+    temperature, multi_label = config.training.distillation_temperature, config.multi_label
+    scores_of = ops.sigmoid if multi_label else ops.softmax
 
     def soft_targets(inputs: Any) -> Any:
-        scores = [ops.softmax(teacher(inputs, training=False) / temperature) for teacher in teachers]
+        scores = [scores_of(teacher(inputs, training=False) / temperature) for teacher in teachers]
         return ops.stop_gradient(ops.mean(ops.stack(scores), axis=0))
 
     student = _Student(classifier.input, classifier.output, name=classifier.name)
-    student.be_taught(soft_targets, weight=config.distillation_weight, temperature=temperature)
+    kind = keras.losses.BinaryCrossentropy if multi_label else keras.losses.CategoricalCrossentropy
+    student.be_taught(
+        soft_targets, kind(from_logits=True), weight=config.training.distillation_weight, temperature=temperature
+    )
     return student
 
 
 class _Student(keras.Model):
     """A functional model whose training loss compares it with teachers."""
 
-    def be_taught(self, soft_targets: Callable[[Any], Any], *, weight: float, temperature: float) -> None:
+    def be_taught(
+        self, soft_targets: Callable[[Any], Any], soft_loss: keras.losses.Loss, *, weight: float, temperature: float
+    ) -> None:
         # Kept as a function: models set as attributes would become layers, and be saved with the student.
-        self._soft_targets = soft_targets
-        self._soft_loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        self._soft_targets, self._soft_loss = soft_targets, soft_loss
         self._soft_weight, self._temperature = weight, temperature
 
     def compute_loss(

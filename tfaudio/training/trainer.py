@@ -118,7 +118,7 @@ def train(
                 load_pretrained(pretrained, classifier)
             slow = backbone_variables(classifier)
             if teachers:  # after the student, who draws the weights to start from that it would draw by itself
-                classifier = taught(classifier, load_teachers(teachers, labels), config.training)
+                classifier = taught(classifier, load_teachers(teachers, labels), config)
             classifier.compile(
                 optimizer=make_optimizer(config.training, total_steps=steps * config.training.epochs, slow=slow),
                 loss=make_loss(config),
