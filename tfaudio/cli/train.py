@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from tfaudio.evaluation.protocol import FoldResult
     from tfaudio.evaluation.tagging import TagResult
 
-# What a result's main figure can be, by its key, and how it is called.
-
 USAGE = """tfaudio train --dataset=folder --data_dir=DIR --output_dir=RUN [flags]
 
 Trains a classifier on labelled recordings (DIR holds one subfolder a class), scores it on held-out ones, and writes

@@ -183,8 +183,8 @@ def check_across_folds(runs: Sequence[Path]) -> None:
     """Checks that runs may be one model for new recordings, whatever each was tested on.
 
     Raises:
-      TfaudioError: if there are fewer than two, one is given twice, or one is of other data or learnt
-        shuffled labels.
+      TfaudioError: if there are fewer than two, one is given twice, or one is of other data or learnt shuffled
+        labels.
     """
     if len(runs) < 2:
         raise TfaudioError(f"{runs[0]} alone is no ensemble; name the folder of a cross-validation, or more runs.")

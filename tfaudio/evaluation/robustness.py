@@ -265,8 +265,8 @@ def measure_run(
     clips = tuple(data.recordings.clips[index] for index in indices)
     names = [data.spec.relative_path(clip) for clip in clips]
     seeds = [int(hash_fraction(name, str(seed)) * 2**32) for name in names]
-    babblers = babblers_of(waveforms, targets)
-    if any(d.among_others for d in degradations.values()) and not all(babblers.values()):
+    babblers = babblers_of(waveforms, targets) if any(d.among_others for d in degradations.values()) else {}
+    if not all(babblers.values()):
         raise TfaudioError("All test recordings have the same class, so none can babble; leave babble out.")
 
     for missing in (name for name, degradation in degradations.items() if not degradation.exists_at(rate)):
