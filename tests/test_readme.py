@@ -78,6 +78,17 @@ def test_every_figure_has_its_result(readme, repository):
         assert result["duration_seconds"] > 0
 
 
+def test_every_figure_in_noise_has_its_result(readme, repository):
+    files = {"by default": "esc10_noise_default", "in more noise": "esc10_noise_trained"}
+    rows = re.findall(r"^\| (white noise|babble) \| (by default|in more noise) \|(.*)\|$", readme, re.MULTILINE)
+    assert len(rows) == 4
+    for noise, trained, cells in rows:
+        result = json.loads((repository / "tools" / "benchmark" / "results" / f"{files[trained]}.json").read_text())
+        (found,) = (row for row in result["degradations"] if row["title"].startswith(noise))
+        figures = [result["clean"]["accuracy"], *(point["accuracy"] for point in found["points"])]
+        assert [cell.strip() for cell in cells.split("|")] == [f"{figure:.1%}".replace("%", " %") for figure in figures]
+
+
 def test_every_exported_figure_has_its_result(readme, repository):
     formats = ["keras", "saved_model", "float32", "float16", "dynamic_range", "int8"]
     rows = re.findall(r"^\|(.*)\[(\w+_export)\.json\].*$", readme, re.MULTILINE)
