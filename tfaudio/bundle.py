@@ -267,7 +267,7 @@ def write_weights(path: Path, model: keras.Model) -> None:
             model.save_weights(temporary)
             content = temporary.read_bytes()
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = error.strerror or first_line(error)
         raise TfaudioError(
             f"Cannot write {path} by way of {tempfile.gettempdir()}: {reason}; make room there or set TMPDIR."
         ) from error

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tfaudio.errors import TfaudioError
+from tfaudio.errors import TfaudioError, first_line
 from tfaudio.export.flatbuffer import only_graph, parse
 from tfaudio.export.single_operator import one_operator
 from tfaudio.export.work import Work, work_of
@@ -208,7 +208,7 @@ class _Runner:
             for entry, given in zip(details, inputs or [_noise(entry) for entry in details], strict=True):
                 self._interpreter.set_tensor(entry["index"], given)
         except (ValueError, RuntimeError) as error:
-            raise TfaudioError(f"{name} does not run: {str(error).strip().splitlines()[0]}") from error
+            raise TfaudioError(f"{name} does not run: {first_line(error)}") from error
 
     def call(self) -> None:
         """Calls once.
@@ -219,7 +219,7 @@ class _Runner:
         try:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            raise TfaudioError(f"{self._name} does not run: {str(error).strip().splitlines()[0]}") from error
+            raise TfaudioError(f"{self._name} does not run: {first_line(error)}") from error
 
     def timed_call(self) -> float:
         """Calls once; returns the time in ms."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tfaudio.errors import TfaudioError
+from tfaudio.errors import TfaudioError, first_line
 from tfaudio.export.streaming_timing import Timing
 from tfaudio.export.tflite import INPUT, OUTPUT, check_are_scores, refuse_foreign_operators
 from tfaudio.model_settings import StreamingSettings
@@ -28,7 +28,7 @@ class Runner:
             self._interpreter: Any = Interpreter(model_content=content, num_threads=num_threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise TfaudioError(f"The converted file does not run: {str(error).splitlines()[0]}") from error
+            raise TfaudioError(f"The converted file does not run: {first_line(error)}") from error
         self._run = self._interpreter.get_signature_runner()
         by_index = {details["index"]: name for name, details in self._run.get_input_details().items()}
         self.input_names = [by_index[details["index"]] for details in self._interpreter.get_input_details()]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfaudio.bundle import Bundle
-from tfaudio.errors import TfaudioError
+from tfaudio.errors import TfaudioError, first_line
 from tfaudio.export import quantize
 from tfaudio.export.flatbuffer import halve_energy_matrices, join, join_by_name, operators
 from tfaudio.golden import FEATURES_TENSOR
@@ -259,7 +259,7 @@ class TfliteModel:
             self._interpreter: Any = Interpreter(model_content=content, num_threads=num_threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise TfaudioError(f"The converted file does not run: {str(error).splitlines()[0]}") from error
+            raise TfaudioError(f"The converted file does not run: {first_line(error)}") from error
         self._input, *texts = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
         self._tokenizer = tokenizer
@@ -286,7 +286,7 @@ class TfliteModel:
             try:
                 self._interpreter.invoke()
             except RuntimeError as error:
-                raise TfaudioError(f"The converted file does not run: {str(error).splitlines()[0]}") from error
+                raise TfaudioError(f"The converted file does not run: {first_line(error)}") from error
             rows[row] = self._interpreter.get_tensor(self._output["index"])[0]
         return rows
 

@@ -295,7 +295,7 @@ def _body(
     try:
         return known[application](**settings)
     except Exception as error:  # each network checks its input in its own way, and a download fails in many
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         wish = "" if weights is None else f" with the weights '{weights}'"
         raise TfaudioError(
             f"keras.applications.{application} cannot be made for images of {image_shape}{wish} ({reason}); change "

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfaudio.config import LARGEST_SAMPLE
-from tfaudio.errors import TfaudioError
+from tfaudio.errors import TfaudioError, first_line
 from tfaudio.interpreter import interpreter_module
 from tfaudio.labels import LabelMap
 from tfaudio.model_settings import tags_of
@@ -318,7 +318,7 @@ def load_interpreter(content: bytes, name: str, num_threads: int) -> Any:
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise TfaudioError(
-            f"{name} does not run on this interpreter ({str(error).strip().splitlines()[0]}); update it with "
+            f"{name} does not run on this interpreter ({first_line(error)}); update it with "
             "`pip install --upgrade ai-edge-litert`."
         ) from error
     return interpreter

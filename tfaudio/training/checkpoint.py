@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfaudio import bundle
-from tfaudio.errors import TfaudioError
+from tfaudio.errors import TfaudioError, first_line
 
 
 class RunKeeper(keras.callbacks.Callback):
@@ -84,7 +84,7 @@ class RunKeeper(keras.callbacks.Callback):
                 checkpoint.restore(path).assert_existing_objects_matched()
                 return
             except (tf.errors.OpError, ValueError, LookupError, RuntimeError, AssertionError) as error:
-                reason = str(error).strip().splitlines()[0]
+                reason = first_line(error)
         raise TfaudioError(
             f"The state of training in {self.run_dir / bundle.CHECKPOINTS} cannot be read ({reason}); train again with "
             "--overwrite."
