@@ -16,6 +16,7 @@ from tfaudio.data.spec import DatasetSpec
 from tfaudio.data.split import Split
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
+from tfaudio.models.classifier import scores_of
 
 
 def find_teachers(config: RunConfig, spec: DatasetSpec, split: Split) -> list[Path]:
@@ -109,15 +110,14 @@ def taught(classifier: keras.Model, teachers: Sequence[keras.Model], config: Run
 
     Source: G. Hinton et al., Distilling the Knowledge in a Neural Network (2015), https://arxiv.org/abs/1503.02531.
     """
-    temperature, multi_label = config.training.distillation_temperature, config.multi_label
-    scores_of = ops.sigmoid if multi_label else ops.softmax
+    temperature, activation = config.training.distillation_temperature, config.model.score_activation
 
     def soft_targets(inputs: Any) -> Any:
-        scores = [scores_of(teacher(inputs, training=False) / temperature) for teacher in teachers]
+        scores = [scores_of(teacher(inputs, training=False) / temperature, activation) for teacher in teachers]
         return ops.stop_gradient(ops.mean(ops.stack(scores), axis=0))
 
     student = _Student(classifier.input, classifier.output, name=classifier.name)
-    kind = keras.losses.BinaryCrossentropy if multi_label else keras.losses.CategoricalCrossentropy
+    kind = keras.losses.BinaryCrossentropy if config.multi_label else keras.losses.CategoricalCrossentropy
     student.be_taught(
         soft_targets, kind(from_logits=True), weight=config.training.distillation_weight, temperature=temperature
     )
