@@ -53,12 +53,13 @@ VOCABULARY = "vocabulary.txt"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 # Of a cross-validation: what its runs have in common, and, of a nested one, the runs that its choices were made by.
 SHARED_CONFIG, CANDIDATES = "shared_config.json", "candidates"
+CHOICE = "choice.json"  # of a run whose settings a nested protocol chose: among which, and why
 PREDICTIONS, RESULT, CALIBRATION = "predictions.csv", "result.json", "calibration.json"
 RECOGNIZER = "recognizer.json"  # of `tfaudio transcribe`, whose folders have the same weights and result
 _FILES = (
     *(CONFIG, LABELS, NORMALIZATION, SPLIT, WEIGHTS, HISTORY, SKIPPED, METRICS, PREDICTIONS, RESULT),
     *("metrics.txt", "confusion.csv", "confusion.png", SHARED_CONFIG, CALIBRATION, VOCABULARY),
-    RECOGNIZER,
+    *(RECOGNIZER, CHOICE),
 )
 _SPLIT_KEYS = {"fingerprint": str, "rule": str, "train": list, "validation": list, "test": list}
 
@@ -157,6 +158,11 @@ def clear(path: Path) -> None:
         shutil.rmtree(path / name, ignore_errors=True)
     for fold in fold_folders(path):
         clear(fold)
+
+
+def was_chosen(path: Path) -> bool:
+    """Whether a run's settings were chosen inside its training folds, by a nested protocol."""
+    return (path / CHOICE).is_file()
 
 
 def fold_folders(path: Path) -> list[Path]:

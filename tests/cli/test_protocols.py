@@ -114,6 +114,23 @@ def test_a_nested_choice_is_made_without_the_test_fold_and_told(
     assert weights(tmp_path) == before
 
 
+def test_what_a_nested_choice_made_is_told_by_all_that_is_made_of_it(train: Train, tmp_path: Path) -> None:
+    nested, both, exported = tmp_path / "nested", tmp_path / "both", tmp_path / "exported"
+    candidates = ["--candidate=training.epochs=1", "--candidate=training.epochs=2"]
+    train(nested, "--protocol=nested", "--folds=1", "--seeds=0,1", *candidates)
+    protocols = []
+    for command in (
+        ["ensemble", str(nested), f"--output_dir={both}"],
+        ["export", f"--run_dir={nested}", f"--output_dir={exported}", "--formats=float32"],
+        ["export", f"--run_dir={both}", f"--output_dir={exported}", "--formats=float32", "--overwrite"],
+        ["ensemble", *map(str, nested.glob("candidates/fold_1/*")), f"--output_dir={tmp_path / 'losers'}"],
+    ):
+        document = tmp_path / f"{len(protocols)}.json"
+        assert main([*command, f"--json={document}"]) == 0
+        protocols.append(json.loads(document.read_text())["protocol"])
+    assert protocols == ["nested", "nested", "nested", "folds"]  # candidates are what was chosen among
+
+
 def test_shuffled_labels_leave_no_more_than_a_guess(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,7 +60,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     load_tensorflow()
     if flag_values.across_folds:
         return _across_folds([Path(name) for name in arguments], output_dir, flag_values.data_dir)
-    from tfaudio.bundle import PREDICTIONS, RESULT, clear, load_bundle, read_config, read_split
+    from tfaudio.bundle import PREDICTIONS, RESULT, clear, load_bundle, read_config, read_split, was_chosen
     from tfaudio.cli.train import summary_line
     from tfaudio.data.catalog import read_dataset
     from tfaudio.evaluation.ensemble import evaluate_ensemble, group_members
@@ -90,7 +90,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     runs = [[read_config(run) for run in group.runs] for group in groups]
     record = result_record(
         dataset=config.data.dataset,
-        protocol=protocol_of(config, read_dataset(config.data)),
+        protocol=protocol_of(
+            config, read_dataset(config.data), chosen=all(was_chosen(run) for group in groups for run in group.runs)
+        ),
         model="+".join(member.model.name for member in runs[0]),
         **{summary["metric"]: summary["value"]},
         interval=summary["interval"],
@@ -157,7 +159,7 @@ def _check_apart(output_dir: Path, runs: list[Path]) -> None:
 
 def _write_run(run_dir: Path, members: list[Bundle], evaluation: Evaluation, title: str) -> None:
     """Writes the run folder of one model that holds all members, where there can be one."""
-    from tfaudio.bundle import PREDICTIONS, SPLIT, read_split, write_config, write_model
+    from tfaudio.bundle import CHOICE, PREDICTIONS, SPLIT, read_split, was_chosen, write_config, write_model
     from tfaudio.evaluation.ensemble import joined, why_apart
     from tfaudio.evaluation.report import write_report
 
@@ -169,6 +171,8 @@ def _write_run(run_dir: Path, members: list[Bundle], evaluation: Evaluation, tit
     make_writable_folder(run_dir)
     write_config(run_dir, config)
     write_json(run_dir / SPLIT, read_split(members[0].path))
+    if all(was_chosen(member.path) for member in members):
+        write_json(run_dir / CHOICE, {"members": [str(member.path) for member in members]})
     write_model(run_dir, members[0].labels, members[0].normalization, classifier)
     write_report(run_dir, evaluation.metrics, title=title)
     evaluation.write_predictions(run_dir / PREDICTIONS, members[0])

@@ -77,7 +77,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     formats = check_formats(flag_values.formats)
     gate = gate_of(flag_values)
     run_dir, output_dir = Path(flag_values.run_dir), Path(flag_values.output_dir)
-    from tfaudio.bundle import is_run_folder, run_folders
+    from tfaudio.bundle import is_run_folder, run_folders, was_chosen
 
     runs = run_folders(run_dir)  # what is none is told before TensorFlow is loaded
     folds = [] if is_run_folder(run_dir) else runs
@@ -124,7 +124,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         windows = sum(report.clips for report in reports.values()) // len(seeds)
         record = result_record(
             dataset=spec.name,
-            protocol=protocol_of(config, spec),
+            protocol=protocol_of(config, spec, chosen=all(map(was_chosen, runs))),
             model=config.model.name,
             accuracy=accuracies["keras"],
             interval=wilson_interval(round(accuracies["keras"] * clips), clips),

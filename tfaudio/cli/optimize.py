@@ -64,7 +64,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     config = OptimizeConfig(**{name: flag_values[name].value for name in _SETTINGS})
     gate = gate_of(flag_values)
     run_dir, output_dir = Path(flag_values.run_dir), Path(flag_values.output_dir)
-    from tfaudio.bundle import load_bundle, read_config, read_split
+    from tfaudio.bundle import load_bundle, read_config, read_split, was_chosen
 
     read_config(run_dir)
     refuse_existing_folder(output_dir, overwrite=flag_values.overwrite)
@@ -96,7 +96,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         recordings = min(report.clips, len(read_split(run_dir)["test"]))  # windows of one are no more recordings
         record = result_record(
             dataset=spec.name,
-            protocol=protocol_of(bundle.config, spec),
+            protocol=protocol_of(bundle.config, spec, chosen=was_chosen(run_dir)),
             model=bundle.config.model.name,
             accuracy=accuracy,
             interval=wilson_interval(round(accuracy * recordings), recordings),

@@ -93,7 +93,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     if config.data.train_on_all and flag_values.json:
         raise UsageError("data.train_on_all measures nothing, so --json has nothing to write; leave one of them out.")
-    from tfaudio.bundle import RESULT, SHARED_CONFIG, clear, fold_folders, is_run_folder
+    from tfaudio.bundle import CHOICE, RESULT, SHARED_CONFIG, clear, fold_folders, is_run_folder
     from tfaudio.data.catalog import read_dataset
     from tfaudio.evaluation.plan import Choice, check_known_runs, plan_candidates, plan_runs
     from tfaudio.evaluation.protocol import protocol_of
@@ -149,6 +149,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
                 print(_choice_line(choices[run.fold], flag_values.candidate), flush=True)
             run = run.with_settings(candidates[choices[run.fold].chosen])
         bundle = _train(run, output_dir, data, flag_values)
+        if candidates:
+            write_json(bundle.path / CHOICE, choices[run.fold].to_dict())
         trained.append((run.config, bool(len(data.recordings.select(split_of(run.config, spec).validation)))))
         if not config.data.train_on_all:
             results.append(_score(run, bundle, data))
@@ -156,7 +158,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         print("no recording was held out to test on, so nothing was measured")
         print(f"run folder: {output_dir}")
         return 0
-    protocol = "nested" if candidates and not config.training.shuffle_labels else protocol_of(runs[0].config, spec)
+    protocol = protocol_of(runs[0].config, spec, chosen=bool(candidates))
     seconds = time.monotonic() - started
     record = _record(
         config,

@@ -188,10 +188,18 @@ def _interval(clips: np.ndarray) -> tuple[float, float]:
     return bootstrap_interval(clips)
 
 
-def protocol_of(config: RunConfig, spec: DatasetSpec) -> str:
-    """Returns the name of the protocol by which a run found its test set, or of the control that it is."""
+def protocol_of(config: RunConfig, spec: DatasetSpec, *, chosen: bool = False) -> str:
+    """Returns the name of the protocol by which a run found its test set, or of the control that it is.
+
+    Args:
+      config: of the run.
+      spec: its data set.
+      chosen: its settings were chosen inside its training folds.
+    """
     if config.training.shuffle_labels:
         return "shuffled_labels"
+    if chosen:
+        return "nested"
     if config.data.test_group is not None:
         return "leave_one_group_out"
     return "folds" if config.data.test_fold is not None else "official" if spec.has_official_split else "hash"
