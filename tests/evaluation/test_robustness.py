@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -146,9 +148,11 @@ def test_vorbis_gets_worse_with_its_quality_and_keeps_the_level_of_loud_sounds()
     assert errors[0] < errors[1] < errors[2] < 0.1
 
 
-@pytest.mark.parametrize("percent", [1.0, 5.0])
-def test_a_wrong_clock_raises_the_pitch(percent: float) -> None:
+@pytest.mark.parametrize("percent", [-8.1, -2.0, 1.0, 8.8])
+def test_a_wrong_clock_changes_the_pitch_and_the_length(percent: float) -> None:
     fast = apply("wrong_clock", tone(1_000.0, 2.0), percent)
+    assert len(fast) == math.ceil(2 * RATE / (1 + percent / 100))
+    assert len(fast) == DEGRADATIONS["wrong_clock"].num_samples(2 * RATE, RATE, percent)
     spectrum = np.abs(np.fft.rfft(fast * np.hanning(len(fast)), 16 * len(fast)))
     peak = np.argmax(spectrum) * RATE / (16 * len(fast))
     assert peak == pytest.approx(1_000.0 * (1 + percent / 100), abs=0.2)

@@ -123,7 +123,10 @@ def _mp3_kilobits(sample_rate: int) -> tuple[int, int]:
 
 
 def wrong_clock(waveform: Waveform, sample_rate: int, percent: float, seed: int) -> Waveform:
-    """Plays too fast, as where a recorder's clock is slow: pitch and tempo rise, and the sound gets shorter."""
+    """Plays too fast, as where a recorder's clock is slow: pitch and tempo rise, and the sound gets shorter.
+
+    Below 0 % it plays too slowly.
+    """
     del sample_rate, seed
     return scipy.signal.resample_poly(waveform, 1_000, 1_000 + round(10 * percent)).astype(np.float32)
 
@@ -188,9 +191,9 @@ DEGRADATIONS: Mapping[str, Degradation] = {
     ),
     "vorbis": Degradation("Ogg Vorbis", "quality", (6.0, 3.0, 1.0, 0.0), vorbis),
     "wrong_clock": Degradation(
-        "played too fast",
-        "%",
-        (1.0, 2.0, 3.0, 4.0, 5.0),
+        "wrong sample rate",
+        "% too fast",
+        (-8.1, -4.0, -2.0, 2.0, 4.0, 8.8),  # the ends: 48 kHz taken for 44.1, and 44.1 for 48
         wrong_clock,
         num_samples=lambda n, rate, percent: -(-n * 1_000 // (1_000 + round(10 * percent))),
     ),
