@@ -64,7 +64,6 @@ def test_json_round_trip_keeps_every_setting():
         ({"front_end": {"fft_length": 512}}, "must be at least frame_length"),
         ({"front_end": {"fft_length": 1500}}, "power of two"),
         ({"front_end": {"upper_edge_hertz": 9000.0}}, "8000"),
-        ({"training": {"early_stopping_patience": 3}}, "validation_fraction"),
         ({"augment": {"noise_snr_db": [20, 0]}}, "lowest and a highest"),
         ({"clip": {"seconds": -1}}, "positive"),
         ({"data": {"data_dir": ""}}, "data_dir.*is empty"),

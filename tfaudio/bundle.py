@@ -171,15 +171,21 @@ def fold_folders(path: Path) -> list[Path]:
     return sorted(file.parent for kind in kinds for file in path.glob(f"{kind}_*/{CONFIG}"))
 
 
-def run_folders(path: Path) -> list[Path]:
+def run_folders(path: Path, *, finished: bool = False) -> list[Path]:
     """Returns a run folder as it is, or those of a cross-validation's folder.
 
+    Args:
+      path: of either.
+      finished: each must have all that `load_bundle` takes: found now, not after hours of work on those before it.
+
     Raises:
-      TfaudioError: if it is neither, or a run's settings cannot be read.
+      TfaudioError: if it is neither, or a run's settings cannot be read, or one is not finished and should be.
     """
     found = [] if is_run_folder(path) else fold_folders(path)
     for folder in found or [path]:
-        read_config(folder)
+        config = read_config(folder)
+        if finished:
+            check_finished(folder, config)
     return found or [path]
 
 
@@ -293,6 +299,16 @@ def read_weights(path: Path, model: keras.Model, fault: str = "cannot be used") 
         raise TfaudioError(f"{path} {fault} ({reason}); restore the file or train again.") from error
 
 
+def check_finished(path: Path, config: RunConfig) -> None:
+    """Raises TfaudioError if a run of these settings lacks a part, as one does whose training did not finish."""
+    for name in (WEIGHTS, LABELS, NORMALIZATION, *([VOCABULARY] if config.text.length else [])):
+        if not (path / name).is_file():
+            raise TfaudioError(
+                f"The run folder {path} has no {name}: its training did not finish; "
+                f"continue it with `tfaudio train --resume --output_dir={path}`."
+            )
+
+
 def load_bundle(path: str | Path, *, calibrated: bool = True) -> Bundle:
     """Loads a run folder.
 
@@ -308,12 +324,7 @@ def load_bundle(path: str | Path, *, calibrated: bool = True) -> Bundle:
 
     path = Path(path)
     config = read_config(path)
-    for name in (WEIGHTS, LABELS, NORMALIZATION, *([VOCABULARY] if config.text.length else [])):
-        if not (path / name).is_file():
-            raise TfaudioError(
-                f"The run folder {path} has no {name}: its training did not finish; "
-                f"continue it with `tfaudio train --resume --output_dir={path}`."
-            )
+    check_finished(path, config)
     with _damage_told(path / LABELS):
         labels = LabelMap.from_text((path / LABELS).read_text("utf-8"))
     tokenizer = None

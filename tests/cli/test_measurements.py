@@ -60,22 +60,76 @@ def test_robustness_begins_at_the_accuracy_of_the_run(run: Path, tmp_path: Path)
     assert limited["clean"]["num_clips"] == 5
 
 
-def test_every_result_of_weights_that_saw_the_test_says_so(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("initial_weights_saw_test", "the weights to start from may know"), ("shuffle_labels", "a control, which learnt")],
+)
+def test_every_result_that_is_no_measure_says_so(
+    setting: str, said: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saw = tmp_path / "saw"
     shutil.copytree(run, saw)
-    write_config(saw, read_config(saw).override({"training.initial_weights_saw_test": True}))
+    write_config(saw, read_config(saw).override({f"training.{setting}": True}))
     commands = {
         "evaluate": [],
         "robustness": ["--degradations=gain", "--limit=2"],
+        "calibrate": [],
         "export": [f"--output_dir={tmp_path / 'export'}", "--formats=float32"],
     }
     for command, given in commands.items():
         told = tmp_path / f"{command}.json"
         assert main([command, f"--run_dir={saw}", f"--json={told}", *given]) == 0
-        assert "may know test recordings" in document(told)[NO_MEASURE]
-    assert "no measure of unknown recordings: the weights" in capsys.readouterr().out
+        assert said in document(told)[NO_MEASURE]
+        if command != "export":
+            assert f"no measure of unknown recordings: {said}" in capsys.readouterr().out
+    assert main(["compare", str(run), str(saw), f"--json={tmp_path / 'compare.json'}"]) == 0
+    assert f"B is no measure of unknown recordings: {said}" in capsys.readouterr().out
+    assert said in document(tmp_path / "compare.json")["caveats_b"][NO_MEASURE]
+
+
+def test_robustness_is_that_of_the_run_as_it_was_trained(run: Path, tmp_path: Path) -> None:
+    calibrated, found = tmp_path / "run", []
+    shutil.copytree(run, calibrated)
+    # So cold that scores of several windows, or of several classes, would be told apart no more.
+    (calibrated / "calibration.json").write_text('{"temperature": 1e-3, "thresholds": {}}')
+    for path in (run, calibrated):
+        told = tmp_path / f"{len(found)}.json"
+        assert main(["robustness", f"--run_dir={path}", "--degradations=white_noise", f"--json={told}"]) == 0
+        found.append(document(told))
+    assert found[0]["clean"]["accuracy"] == document(run / "metrics.json")["accuracy"]
+    assert found[0]["degradations"] == found[1]["degradations"]
+
+
+def test_what_would_fail_at_the_end_fails_at_the_beginning(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tfaudio.bundle.load_bundle", None)  # nothing is scored
+    folds, file = tmp_path / "folds", tmp_path / "file"
+    for fold in (1, 2):
+        shutil.copytree(run, folds / f"fold_{fold}")
+    (folds / "fold_2" / "model.weights.h5").unlink()
+    file.touch()
+    for command in ("robustness", "calibrate", "export"):
+        out = [f"--output_dir={tmp_path / 'out'}"] if command == "export" else []
+        assert main([command, f"--run_dir={folds}", *out]) == 1
+        assert "fold_2 has no model.weights.h5" in capsys.readouterr().err
+    for command in ("robustness", "calibrate", "evaluate"):
+        assert main([command, f"--run_dir={run}", f"--report_dir={file / 'report'}"]) == 1
+        assert f"{file} is not a folder" in capsys.readouterr().err
+    assert main(["ensemble", str(run), str(run), f"--output_dir={file / 'both'}"]) == 1
+    assert f"{file} is not a folder" in capsys.readouterr().err
+
+
+def test_a_recording_that_cannot_be_classified_is_told_and_the_rest_goes_on(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tone = np.sin(np.arange(4_000) / 5)
+    for name, scale in (("a", 0.5), ("b", 20_000.0), ("c", 0.5)):
+        soundfile.write(tmp_path / f"{name}.wav", scale * tone, 8_000, subtype="FLOAT")
+    assert main(["predict", f"--model={run}", str(tmp_path), "--format=csv"]) == 1
+    told = capsys.readouterr()
+    assert [Path(row.split(",")[0]).name for row in told.out.splitlines()[1:]] == ["a.wav", "c.wav"]
+    assert "b.wav holds samples beyond 64" in told.err
 
 
 def test_integers_are_calibrated_on_recordings_of_training_alone(run: Path, tmp_path: Path) -> None:

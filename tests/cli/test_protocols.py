@@ -152,8 +152,47 @@ def test_a_result_says_by_what_the_epoch_was_chosen(train: Train, tones: Path, t
         for path, label, fold, _ in rows
     ]
     (tmp_path / "parts.csv").write_text("\n".join(lines) + "\n")
-    result = train(tmp_path / "run", f"--data_dir={tmp_path / 'parts.csv'}")
+    result = train(tmp_path / "run", f"--data_dir={tmp_path / 'parts.csv'}", "--early_stopping=5")
     assert (result["protocol"], result["chosen_epoch"]) == ("official", "lowest validation loss")
+
+
+def test_early_stopping_needs_something_to_stop_by(
+    tones: Path, tone_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", f"--data_dir={tones}", f"--output_dir={tmp_path / 'run'}", *tone_flags, "--folds=1"]
+    assert main([*command, "--early_stopping=5"]) == 1
+    assert "--validation_fraction" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_refused_resumption_leaves_the_folder_as_it_was(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, "--folds=1,2", "--epochs=1")
+    before = (tmp_path / "shared_config.json").read_text()
+    resume = ["train", f"--output_dir={tmp_path}", "--resume"]
+    for other in (["--folds=1,2", "--epochs=2"], ["--folds=3,1", "--epochs=2"]):
+        assert main([*resume, *other]) == 1
+        assert "trained with other settings (training.epochs)" in capsys.readouterr().err
+        assert (tmp_path / "shared_config.json").read_text() == before
+        assert not (tmp_path / "fold_3").exists()
+    assert main([*resume, "--folds=1,2"]) == 0
+
+
+def test_a_result_names_the_model_that_was_chosen(train: Train, tmp_path: Path) -> None:
+    # Whichever it is, it is not that of the flags.
+    candidates = [f'--candidate=model.name=cnn,model.options={{"filters":[{width}]}}' for width in (4, 8)]
+    result = train(tmp_path, "--protocol=nested", "--folds=1", "--epochs=1", *candidates)
+    assert (result["model"], result["config"]["model"]["name"]) == ("cnn", "dense")
+
+
+def test_a_folder_whose_checkpoints_could_not_be_read_is_refused(
+    tones: Path, tone_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run[1]"
+    assert main(["train", f"--data_dir={tones}", f"--output_dir={out}", *tone_flags, "--folds=1"]) == 1
+    assert "holds '['; choose another output folder" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_shuffling_keeps_the_number_of_each_label_and_the_test_labels() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -11,14 +12,15 @@ import pytest
 from tfaudio import bundle
 from tfaudio.bundle import load_bundle, read_config, write_config
 from tfaudio.cli.main import main
-from tfaudio.config import ModelConfig
+from tfaudio.config import ModelConfig, TextConfig
 from tfaudio.data.labelled import read_labelled_data
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.compare import read_predictions
-from tfaudio.evaluation.ensemble import evaluate_ensemble, group_members, joined, why_apart
+from tfaudio.evaluation.ensemble import check_across_folds, evaluate_ensemble, group_members, joined, why_apart
 from tfaudio.evaluation.evaluate import evaluate
 from tfaudio.models import build_model
 from tfaudio.models.classifier import with_scores
+from tfaudio.text import Tokenizer
 from tfaudio.training.trainer import train
 
 # Two classifiers that differ in all that may differ where one model is to hold both.
@@ -253,9 +255,41 @@ def test_a_run_that_reads_texts_and_one_that_does_not_may_share_their_recordings
     for folder in (heard, read):
         shutil.copytree(runs / "cnn" / "fold_1", folder)
     write_config(read, read_config(read).override({"text.length": 16, "training.seed": 1}))
+    (read / bundle.VOCABULARY).touch()
     split = json.loads((read / bundle.SPLIT).read_text())
     (read / bundle.SPLIT).write_text(json.dumps({**split, "fingerprint": "of the texts too"}))
     assert len(group_members([heard, read])[0].runs) == 2
     (read / bundle.SPLIT).write_text(json.dumps({**split, "test": split["test"][1:]}))
     with pytest.raises(TfaudioError, match="was trained or tested on other recordings"):
         group_members([heard, read])
+
+
+@pytest.mark.parametrize("reads", [0, 1])
+def test_a_run_that_reads_texts_is_part_of_no_model_wherever_it_is_named(runs, reads):
+    members = [load_bundle(runs / name / "fold_1") for name in ("cnn", "dense")]
+    tokenizer = Tokenizer.from_text("[PAD]\n[UNK]\nrain\n", TextConfig(), members[reads].labels)
+    members[reads] = dataclasses.replace(members[reads], tokenizer=tokenizer)
+    assert why_apart(members) == f"{members[reads].path} takes text beside the sound"
+
+
+def test_runs_that_share_a_score_and_runs_that_do_not_have_no_mean(runs, tmp_path):
+    sigmoid = tmp_path / "fold_1"
+    shutil.copytree(runs / "dense" / "fold_1", sigmoid)
+    write_config(sigmoid, read_config(sigmoid).override({"model.score_activation": "sigmoid"}))
+    for pair in ([runs / "cnn" / "fold_1", sigmoid], [sigmoid, runs / "cnn" / "fold_1"]):
+        for check in (group_members, check_across_folds):
+            with pytest.raises(TfaudioError, match=r"differ in model\.score_activation"):
+                check(pair)
+
+
+def test_the_mean_is_of_scores_as_they_were_trained(runs, tmp_path):
+    plain, calibrated = tmp_path / "plain", tmp_path / "calibrated"
+    copies = []
+    for name in ("cnn", "dense"):
+        copies.append(tmp_path / name)
+        shutil.copytree(runs / name / "fold_1", copies[-1])
+    assert main(["ensemble", *map(str, copies), f"--output_dir={plain}"]) == 0
+    (copies[0] / bundle.CALIBRATION).write_text('{"temperature": 50.0, "thresholds": {}}')
+    assert main(["ensemble", *map(str, copies), f"--output_dir={calibrated}"]) == 0
+    predictions = [(folder / bundle.PREDICTIONS).read_text() for folder in (plain, calibrated)]
+    assert predictions[0] == predictions[1]

@@ -88,7 +88,7 @@ def test_a_choice_never_sees_the_fold_that_is_tested(outer: int) -> None:
     "key",
     [
         *("data.test_fold", "training.seed", "front_end.sample_rate", "training.shuffle_labels"),
-        *("training.initial_weights_saw_test", "training", "data"),
+        *("training.initial_weights_saw_test", "training", "data", "model.score_activation", "model"),
     ],
 )
 def test_candidates_may_not_change_what_they_are_compared_by(key: str) -> None:

@@ -40,7 +40,7 @@ def test_table(pets: Metrics) -> None:
     rows = [line.split()[0] for line in lines[-6:-2]]
     assert rows == ["犬", "cat", "dog,", "$x_"]  # from the worst F1 to the best, absent classes last
     assert lines[-3].split()[1:] == ["-", "-", "-", "-", "0"]
-    assert lines[-1] == "without a test recording, and in no figure: $x_"
+    assert lines[-1] == "without a test recording, and in no mean over classes: $x_"
 
 
 def test_table_columns_stand_below_each_other(pets: Metrics) -> None:

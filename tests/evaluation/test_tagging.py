@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfaudio.errors import TfaudioError
+from tfaudio.evaluation.protocol import FoldResult
 from tfaudio.evaluation.report import metrics_table, write_report
+from tfaudio.evaluation.summary import summarize
 from tfaudio.evaluation.tagging import (
     TagResult,
     chance,
@@ -179,7 +182,34 @@ def test_a_report_of_tags_has_no_confusion(tmp_path) -> None:  # type: ignore[no
     assert lines[0] == "Pets"
     assert [line.split()[0] for line in lines[2:7]] == ["recordings", "mean", "lwlrap", "macro", "micro"]
     assert lines[-3].split() == ["c", "-", "-", "-", "-", "0"]
-    assert lines[-1] == "without a test recording, and in no figure: c"
+    assert lines[-1] == "without a test recording, and in no mean over classes: c"
+    for name in ("confusion.csv", "confusion.png"):
+        (tmp_path / name).write_text("of a classifier that was reported here before")
     files = write_report(tmp_path, metrics, title="Pets")
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "metrics.txt"}
     assert set(files) == {"metrics.json", "metrics.txt"}
     assert json.loads(files["metrics.json"].read_text())["lwlrap"] == pytest.approx(5 / 6)
+
+
+def test_of_groups_the_interval_is_over_groups() -> None:
+    true = np.tile([[True, False], [False, True]], (20, 1))
+    good, bad = true.astype(float), np.tile([[0.4, 0.6], [0.6, 0.4]], (20, 1))
+
+    def summary(of_group: bool) -> dict[str, Any]:
+        return summarize_tags(
+            TagResult(name, true, scores, of_group=of_group)
+            for name, scores in (("ann", good), ("bo", bad), ("cy", good), ("di", bad))
+        )
+
+    over_clips, over_groups = summary(False), summary(True)
+    assert (over_clips["interval_over"], over_groups["interval_over"]) == ("recordings", "groups")
+    # Of four draws none is good, or none is bad, with a probability of 1/16 each: more than 2.5 %.
+    worst, best = (mean_average_precision(true, scores) for scores in (bad, good))
+    np.testing.assert_allclose(over_groups["interval"], [worst, best])
+    assert over_clips["interval"][0] > worst
+    assert over_groups["mean"] == over_clips["mean"]
+
+
+def test_classifiers_and_taggers_have_no_mean() -> None:
+    with pytest.raises(ValueError, match="no mean"):
+        summarize([FoldResult("1", (True, False)), result("2", 0)])

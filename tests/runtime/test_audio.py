@@ -174,3 +174,11 @@ def test_unusable_recordings(tmp_path):
     half.write_bytes((tmp_path / "whole.flac").read_bytes()[:300_000])
     with pytest.raises(TfaudioError, match=r"half\.flac is truncated"):
         list(read_windows(half, sample_rate=16_000, clip=clip))
+
+
+@pytest.mark.parametrize("seconds", [1.0, None])
+def test_integers_stored_as_floats_are_refused_as_training_refuses_them(seconds, tmp_path):
+    path = tmp_path / "integers.wav"
+    soundfile.write(path, 32_768 * noise(8_000), 16_000, subtype="FLOAT")
+    with pytest.raises(TfaudioError, match=r"integers\.wav holds samples beyond 64 where full scale is 1"):
+        list(read_windows(path, sample_rate=16_000, clip=ClipConfig(seconds=seconds)))

@@ -230,6 +230,8 @@ def test_what_cannot_be_pretrained_is_refused(config, data, weights, tmp_path, c
     out = f"--output_dir={tmp_path / 'out'}"
     assert main(["pretrain", f"--data_dir={tmp_path}", out, "--folds=all"]) == 2
     assert "--folds and --protocol go with --dataset" in capsys.readouterr().err
+    assert main(["pretrain", f"--data_dir={tmp_path}", out, "--validation_fraction=0.5"]) == 2
+    assert "--validation_fraction goes with --dataset" in capsys.readouterr().err
     assert main(["pretrain", out]) == 2
     assert "--data_dir is needed" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()

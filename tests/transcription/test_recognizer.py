@@ -161,6 +161,7 @@ def test_the_loss_is_that_of_all_ways_to_say_the_words():
             "cutmix.probability must be",
         ),
         (["--output_dir=new", "--test_speakers=ann", "--set=augment.mixup_alpha=1"], "mixup_alpha must be 0"),
+        (["--output_dir=new", "--test_speakers=ann", "--set=augment.time_shift=0.1"], "time_shift must be 0"),
         (["--output_dir=new", "--test_speakers=ann", "--set=front_end.feature=leaf"], "of which nothing is learnt"),
         (["--output_dir=new", "--test_speakers=ann", "--set=training.mixed_precision=true"], "in float32 on one"),
         (["--output_dir=new", "--test_speakers=ann", '--set=model.options={"with": 3}'], "with"),

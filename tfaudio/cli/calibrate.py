@@ -23,8 +23,9 @@ USAGE = """tfaudio calibrate --run_dir=RUN [--report_dir=DIR] [--json=FILE] [fla
 Fits a temperature and thresholds to the validation recordings of a run (train with --validation_fraction=0.1), never to
 test recordings, and keeps them in the run folder: from then on evaluate, predict and export give calibrated scores, and
 exported files carry the thresholds, among them the highest score below which a recording is of no class. What that
-changes on the test recordings is told. Of a cross-validation's folder every run is calibrated. Of a run whose
-recordings have several classes, each class has its threshold.
+changes on the test recordings is told; robustness and ensemble go on measuring runs as they were trained. Of a
+cross-validation's folder every run is calibrated. Of a run whose recordings have several classes, each class has its
+threshold.
 
   tfaudio calibrate --run_dir=runs/birds --report_dir=birds_calibration
 """
@@ -61,7 +62,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.bundle import CALIBRATION, run_folders
 
     run_dir = Path(flag_values.run_dir)
-    folders = run_folders(run_dir)
+    folders = run_folders(run_dir, finished=True)
     for folder in folders:
         if (folder / CALIBRATION).exists() and not flag_values.overwrite:
             raise TfaudioError(f"{folder} is calibrated already; pass --overwrite to calibrate it anew.")
@@ -76,7 +77,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     load_tensorflow()
     from tfaudio.bundle import load_bundle
     from tfaudio.evaluation.calibration import calibrate_run, calibration_record, calibration_table, reliability_png
-    from tfaudio.evaluation.protocol import fold_of, versions
+    from tfaudio.evaluation.protocol import caveats, caveats_text, fold_of, versions
 
     runs, tested = {}, []
     for number, folder in enumerate(folders, 1):
@@ -92,9 +93,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         "command": command_line(),
         "versions": versions(),
         **calibration_record(runs, bundle.labels, tested=tested),
+        **caveats(config),
     }
     title = f"{config.data.dataset}, {config.model.name}"
-    table = calibration_table(record, title=title)
+    table = calibration_table(record, title=title) + caveats_text(record)
     print(table, end="")
     for folder in folders:
         write_json(folder / CALIBRATION, runs[folder.name].to_dict())

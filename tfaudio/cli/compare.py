@@ -32,12 +32,18 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         raise UsageError(f"Name two results to compare, not {len(arguments)}.")
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
-    from tfaudio.evaluation.compare import check_same_test, compare, read_predictions
+    from tfaudio.evaluation.compare import caveats_of, check_same_test, compare, read_predictions
+    from tfaudio.evaluation.protocol import caveats_text
 
     check_same_test(*map(Path, arguments))
     first, second = (read_predictions(Path(name), seed=flag_values.seed) for name in arguments)
     comparison = compare(first, second)
     print(comparison.to_text(*arguments), end="")
+    known = dict(zip("ab", (caveats_of(Path(name)) for name in arguments), strict=True))
+    for name, against in known.items():
+        if against:
+            print(f"{name.upper()} is {caveats_text(against)}", end="")
     if flag_values.json:
-        write_json(flag_values.json, {"a": arguments[0], "b": arguments[1], **comparison.to_dict()})
+        record = {"a": arguments[0], "b": arguments[1], **comparison.to_dict()}
+        write_json(flag_values.json, {**record, **{f"caveats_{name}": found for name, found in known.items() if found}})
     return 0

@@ -15,7 +15,10 @@ from tfaudio.errors import TfaudioError
 from tfaudio.files import check_can_write, make_writable_folder, refuse_existing, write_json
 
 if TYPE_CHECKING:
+    import keras
+
     from tfaudio.bundle import Bundle
+    from tfaudio.config import RunConfig
     from tfaudio.evaluation.evaluate import Evaluation
 
 USAGE = """tfaudio ensemble RUN RUN... --output_dir=DIR [--json=FILE] [--across_folds]
@@ -54,6 +57,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         raise UsageError("--across_folds measures nothing, so --json has nothing to write; leave one of them out.")
     started, output_dir = time.monotonic(), Path(flag_values.output_dir)
     refuse_existing(output_dir, overwrite=flag_values.overwrite)
+    check_can_write(output_dir / "model", overwrite=True)
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
 
@@ -72,12 +76,12 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     _check_apart(output_dir, [run for group in groups for run in group.runs])
     results, scored, found = [], [], []
     for group in groups:
-        members = [load_bundle(run).moved_data(flag_values.data_dir) for run in group.runs]
+        members = [load_bundle(run, calibrated=False).moved_data(flag_values.data_dir) for run in group.runs]
         evaluation = evaluate_ensemble(members)
         title = f"{members[0].config.data.dataset}, mean of {len(members)} runs, {group.fold}"
         print(metrics_table(evaluation.metrics, title=title), flush=True)
         run_dir = output_dir / group.folder if len(groups) > 1 else output_dir
-        found.append((run_dir, members, evaluation, title))
+        found.append((run_dir, members, evaluation, title, _one_model(members)))
         results.append(evaluation.result(group.fold, members[0].config))
         scored.append((evaluation, members[0]))
     make_writable_folder(output_dir)
@@ -102,7 +106,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         num_clips=summary["num_clips"],
         extra={
             "averaged": "scores",
-            **({} if config.multi_label else {"interval_over": summary["interval_over"]}),
+            "interval_over": summary["interval_over"],
             "members": {group.fold: [str(run) for run in group.runs] for group in groups},
             "mean_over_folds": summary["mean"],
             "standard_deviation_over_folds": summary["standard_deviation"],
@@ -126,10 +130,10 @@ def _across_folds(paths: list[Path], output_dir: Path, data_dir: str | None) -> 
     from tfaudio.data.labelled import split_of, split_record
     from tfaudio.evaluation.ensemble import check_across_folds, joined, why_apart
 
-    runs = [run for path in paths for run in run_folders(path)]
+    runs = [run for path in paths for run in run_folders(path, finished=True)]
     check_across_folds(runs)
     _check_apart(output_dir, runs)
-    members = [load_bundle(run).moved_data(data_dir) for run in runs]
+    members = [load_bundle(run, calibrated=False).moved_data(data_dir) for run in runs]
     reason = why_apart(members, own_scales=True)
     if reason is not None:
         raise TfaudioError(f"These runs cannot be one model: {reason}; name others.")
@@ -157,17 +161,31 @@ def _check_apart(output_dir: Path, runs: list[Path]) -> None:
         raise UsageError(f"--output_dir={output_dir} holds runs that are averaged; name another folder.")
 
 
-def _write_run(run_dir: Path, members: list[Bundle], evaluation: Evaluation, title: str) -> None:
-    """Writes the run folder of one model that holds all members, where there can be one."""
-    from tfaudio.bundle import CHOICE, PREDICTIONS, SPLIT, read_split, was_chosen, write_config, write_model
+def _one_model(members: list[Bundle]) -> tuple[RunConfig, keras.Model] | None:
+    """Settings and classifier of one model that holds all members, where there can be one."""
     from tfaudio.evaluation.ensemble import joined, why_apart
-    from tfaudio.evaluation.report import write_report
 
     reason = why_apart(members)
     if reason is not None:
         print(f"scored alone, with no model to export: {reason}.", file=sys.stderr)
+        return None
+    return joined(members)
+
+
+def _write_run(
+    run_dir: Path,
+    members: list[Bundle],
+    evaluation: Evaluation,
+    title: str,
+    model: tuple[RunConfig, keras.Model] | None,
+) -> None:
+    """Writes the run folder of one model, where there is one."""
+    from tfaudio.bundle import CHOICE, PREDICTIONS, SPLIT, read_split, was_chosen, write_config, write_model
+    from tfaudio.evaluation.report import write_report
+
+    if model is None:
         return
-    config, classifier = joined(members)
+    config, classifier = model
     make_writable_folder(run_dir)
     write_config(run_dir, config)
     write_json(run_dir / SPLIT, read_split(members[0].path))

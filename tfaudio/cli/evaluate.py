@@ -38,7 +38,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     load_tensorflow()
     from tfaudio.evaluation.evaluate import evaluate
-    from tfaudio.evaluation.protocol import caveats
+    from tfaudio.evaluation.protocol import caveats, caveats_text
     from tfaudio.evaluation.report import inputs_table, metrics_table, write_report
 
     bundle = load_bundle(run_dir).moved_data(flag_values.data_dir)
@@ -47,8 +47,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     print(metrics_table(evaluation.metrics, title=title))
     if evaluation.by_inputs:
         print(inputs_table(evaluation.by_inputs))
-    for name, why in caveats(bundle.config).items():
-        print(f"{name.replace('_', ' ')}: {why}")
+    print(caveats_text(caveats(bundle.config)), end="")
     if flag_values.json:
         skipped_files = [{"path": s.path, "reason": s.reason} for s in evaluation.skipped]
         document = {"run_dir": str(run_dir), **evaluation.metrics.to_dict(), "skipped": skipped_files}

@@ -79,7 +79,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     run_dir, output_dir = Path(flag_values.run_dir), Path(flag_values.output_dir)
     from tfaudio.bundle import is_run_folder, run_folders, was_chosen
 
-    runs = run_folders(run_dir)  # what is none is told before TensorFlow is loaded
+    runs = run_folders(run_dir, finished=True)  # what is none is told before TensorFlow is loaded
     folds = [] if is_run_folder(run_dir) else runs
     refuse_existing(output_dir, overwrite=flag_values.overwrite)
     if flag_values.json:

@@ -109,6 +109,8 @@ def _parts(
     if config.data.dataset == _UNLABELLED:
         if flag_values.folds is not None or flag_values.protocol is not None:
             raise UsageError("--folds and --protocol go with --dataset: recordings without labels have no splits.")
+        if config.data.validation_fraction:
+            raise UsageError("--validation_fraction goes with --dataset: recordings without labels have no splits.")
         if config.data.data_dir is None:
             raise UsageError("--data_dir is needed: the folder of recordings.")
         return [("", config, unlabelled_clips(Path(config.data.data_dir).expanduser().absolute(), skipped))]

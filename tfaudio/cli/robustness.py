@@ -43,11 +43,11 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     run_dir = Path(flag_values.run_dir)
     from tfaudio.bundle import run_folders
 
-    folders = run_folders(run_dir)  # before TensorFlow is loaded
+    folders = run_folders(run_dir, finished=True)  # before TensorFlow is loaded
 
     load_tensorflow()
     from tfaudio.bundle import load_bundle, read_config
-    from tfaudio.evaluation.protocol import caveats, versions
+    from tfaudio.evaluation.protocol import caveats, caveats_text, versions
     from tfaudio.evaluation.robustness import (
         DEGRADATIONS,
         choose_degradations,
@@ -66,7 +66,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     measured, started = [], time.monotonic()
     for number, folder in enumerate(folders, 1):
         print(f"{folder}: run {number} of {len(folders)}", file=sys.stderr)
-        bundle = load_bundle(folder).moved_data(flag_values.data_dir)
+        bundle = load_bundle(folder, calibrated=False).moved_data(flag_values.data_dir)
         measured.append(measure_run(bundle, degradations, limit=flag_values.limit, seed=flag_values.seed))
     config = bundle.config
     record = {
@@ -82,7 +82,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         **caveats(config),
     }
     title = f"{config.data.dataset}, {config.model.name}"
-    table = robustness_table(record, title=title)
+    table = robustness_table(record, title=title) + caveats_text(record)
     print(table, end="")
     if flag_values.json:
         write_json(flag_values.json, record)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
-from tfaudio.cli.settings import define_settings, parse_candidate, settings_from
+from tfaudio.cli.settings import define_settings, parse_candidate, settings_from, settings_in_file
 from tfaudio.errors import TfaudioError
 from tfaudio.files import check_can_write, make_writable_folder, refuse_existing, write_json
 
@@ -106,6 +106,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     # Several seeds of a fold share one choice, made with the first of them.
     tried = {run.fold: plan_candidates(run, candidates, spec) for run in reversed(runs)} if candidates else {}
     if flag_values.resume:
+        _check_shared_settings(output_dir, config)
         standing = [""] if is_run_folder(output_dir) else [folder.name for folder in fold_folders(output_dir)]
         check_known_runs(runs, standing)
 
@@ -114,7 +115,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.data.labelled import read_labelled_data, split_of
     from tfaudio.training.distillation import find_teachers
     from tfaudio.training.pretrained import find_pretrained
-    from tfaudio.training.trainer import check_inputs_stay, check_settings
+    from tfaudio.training.trainer import check_inputs_stay, check_settings, check_validation
 
     check_inputs_stay(output_dir, config)
     for run in next(iter(tried.values()), runs[:1]):
@@ -122,6 +123,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     for run in (*runs, *(run for of_fold in tried.values() for run in of_fold)):
         # An unknown fold, or one that no teacher fits, is found now, not after the folds before it.
         split = split_of(run.config, spec)
+        check_validation(run.config, split)
         find_teachers(run.config, spec, split)
         find_pretrained(run.config, spec)
         check_backgrounds(run.config, split)
@@ -132,7 +134,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     runs = _testable(runs, data, by_group=by_group)
     if not flag_values.resume:
         clear(output_dir)
-    if runs[0].folder:
+    if runs[0].folder and not (flag_values.resume and (output_dir / SHARED_CONFIG).is_file()):
         write_json(output_dir / SHARED_CONFIG, config.to_dict())
     choices: dict[str, Choice] = {}
     results, trained = [], []
@@ -165,6 +167,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         spec,
         results,
         protocol,
+        model=" or ".join(dict.fromkeys(trained_config.model.name for trained_config, _ in trained)),
         chosen_epoch=_chosen_epoch(trained),
         candidates=candidates,
         choices=choices,
@@ -176,6 +179,17 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     print(summary_line(record))
     print(f"run folder: {output_dir}")
     return 0
+
+
+def _check_shared_settings(output_dir: Path, config: RunConfig) -> None:
+    """Raises TfaudioError if the runs of a folder that is resumed were begun with other settings; seeds are given."""
+    from tfaudio.bundle import SHARED_CONFIG
+    from tfaudio.config import RunConfig
+    from tfaudio.training.trainer import check_same_settings
+
+    if (output_dir / SHARED_CONFIG).is_file():
+        before = RunConfig().override(settings_in_file(str(output_dir / SHARED_CONFIG)))
+        check_same_settings(output_dir, before.override({"training.seed": config.training.seed}), config)
 
 
 def _testable(runs: list[PlannedRun], data: LabelledData, *, by_group: bool) -> list[PlannedRun]:
@@ -241,6 +255,7 @@ def _record(
     results: list[Any],
     protocol: str,
     *,
+    model: str,
     chosen_epoch: str,
     candidates: list[dict[str, Any]],
     choices: dict[str, Choice],
@@ -253,7 +268,7 @@ def _record(
     summary = summarize(results)
     metric = summary["metric"]
     extra = {
-        **({} if config.multi_label else {"interval_over": summary["interval_over"]}),
+        "interval_over": summary["interval_over"],
         "mean_over_folds": summary["mean"],
         "standard_deviation_over_folds": summary["standard_deviation"],
         f"{metric}_per_fold": summary[f"{metric}_per_fold"],
@@ -276,7 +291,7 @@ def _record(
     return result_record(
         dataset=spec.name,
         protocol=protocol,
-        model=config.model.name,
+        model=model,
         **{metric: summary["value"]},
         interval=summary["interval"],
         seeds=summary["seeds"],
@@ -359,6 +374,7 @@ def _choice_line(choice: Choice, candidates: list[str]) -> str:
 
 def summary_line(record: dict[str, Any]) -> str:
     """Says a result in a line: its figure, interval, and what it varies by."""
+    from tfaudio.evaluation.protocol import caveats_text
     from tfaudio.evaluation.summary import METRICS, metric_of
 
     low, high = record["interval"]
@@ -374,8 +390,7 @@ def summary_line(record: dict[str, Any]) -> str:
         text += f"; mean of {count} folds {record['mean_over_folds']:.1%}, standard deviation {deviation:.1%}"
     if (count := len(record["seeds"])) > 1:
         text += f"; {count} seeds, standard deviation between them {record['standard_deviation_over_seeds']:.1%}"
-    if "no_measure_of_unknown_recordings" in record:
-        text += f"\nno measure of unknown recordings: {record['no_measure_of_unknown_recordings']}"
+    text += f"\n{caveats_text(record)}".rstrip()
     for inputs, accuracy in record.get("accuracy_by_inputs", {}).items():
         text += f"\ngiven {inputs.replace('_', ' ')}: {accuracy:.1%}"
     if "control" in record:

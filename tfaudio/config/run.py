@@ -27,7 +27,8 @@ class DataConfig(Config):
       engine: "auto" takes the faster decoder for each format; "graph" runs no Python in the pipeline;
         "soundfile" always uses libsndfile.
       validation_fraction: share of the training groups held out for early stopping and the best
-        checkpoint, by a hash of the group; 0 trains on all and keeps the last epoch.
+        checkpoint, by a hash of the group; 0 trains on all and keeps the last epoch. An official validation part is
+        taken as it is, whatever this says.
       test_fold: the official fold to test on; None uses the data set's split column, or else test_fraction.
       test_group: the group (a speaker, a source) to test on, with all others to train on; takes the place of test_fold.
       train_on_all: test on no recording, and train on all but those that validation_fraction holds out, whatever
@@ -235,11 +236,6 @@ class RunConfig(Config):
         return self.override({"model.score_activation": "sigmoid"}) if multi_label else self
 
     def check(self) -> None:
-        check(
-            self.training.early_stopping_patience == 0 or self.data.validation_fraction > 0,
-            "training.early_stopping_patience needs data.validation_fraction above 0: stopping on the test "
-            "set would flatter the result.",
-        )
         check(
             not (self.text.length and self.front_end.learnt),
             "text.length must be 0 where the front end is learnt: a model of sound and text takes features whose zeros "

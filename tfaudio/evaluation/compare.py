@@ -15,6 +15,7 @@ import numpy as np
 from tfaudio.bundle import PREDICTIONS, SPLIT, fold_folders, is_run_folder, read_config, read_split
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.metrics import bootstrap_interval
+from tfaudio.evaluation.protocol import caveats
 
 _COLUMNS = ("path", "label", "predicted")
 
@@ -45,15 +46,15 @@ class Prediction:
 
 
 def read_predictions(path: Path, *, seed: int | None = None) -> dict[Recording, Prediction]:
-    """Reads what was predicted, by recording.
+    """Reads what was predicted, by recording; several of one file are told apart by their order.
 
     Args:
       path: a run folder, that of a cross-validation, the folder of a report, or a CSV file of `path,label,predicted`.
       seed: of a folder with runs of several seeds, those to take.
 
     Raises:
-      TfaudioError: if there are no predictions, several of one recording, or the file is none of predictions, or of
-        tags.
+      TfaudioError: if there are no predictions, or of several seeds of which none is chosen, or the file is none of
+        predictions, or of tags.
     """
     rows: list[tuple[str, str, str]] = []
     for file in _files(path, seed):
@@ -83,7 +84,7 @@ def check_same_test(a: Path, b: Path) -> None:
     """
     tested: list[set[tuple[str, str]]] = []
     for path in (a, b):
-        runs = [path] if path.is_dir() and is_run_folder(path) else fold_folders(path) if path.is_dir() else []
+        runs = _runs(path)
         if not runs or not all((run / SPLIT).is_file() for run in runs):
             return  # files of predictions tell nothing of where they are from
         tested.append({(read_config(run).data.dataset, name) for run in runs for name in read_split(run)["test"]})
@@ -91,6 +92,18 @@ def check_same_test(a: Path, b: Path) -> None:
     if of_one_data_set and tested[0] != tested[1]:
         _, other = min(tested[0] ^ tested[1])
         raise TfaudioError(f"{a} and {b} were not tested on the same recordings ({other}); compare runs that were.")
+
+
+def caveats_of(path: Path) -> dict[str, str]:
+    """Returns what the runs of a folder have to say against their figures; files of predictions tell nothing."""
+    return {name: why for run in _runs(path) for name, why in caveats(read_config(run)).items()}
+
+
+def _runs(path: Path) -> list[Path]:
+    """A run folder as it is, or those of a cross-validation; none of anything else."""
+    if not path.is_dir():
+        return []
+    return [path] if is_run_folder(path) else fold_folders(path)
 
 
 def _files(path: Path, seed: int | None) -> list[Path]:

@@ -51,7 +51,7 @@ def group_members(paths: Sequence[Path]) -> list[Members]:
     """
     by_fold: dict[str, list[Path]] = {}
     for path in paths:
-        for folder in run_folders(path):
+        for folder in run_folders(path, finished=True):
             by_fold.setdefault(fold_of(read_config(folder)), []).append(folder)
     counts = {fold: len(runs) for fold, runs in by_fold.items()}
     for fold, count in counts.items():
@@ -79,7 +79,7 @@ def _check_belong_together(runs: Sequence[Path]) -> None:
         raise TfaudioError(f"{runs[0]} is given twice; name each run once.")
     config = read_config(runs[0])
     for run in runs:
-        _check_can_be_member(run, read_config(run))
+        _check_can_be_member(run, read_config(run), runs[0])
         if read_config(run).training.initial_weights_saw_test:
             raise TfaudioError(f"{run} started from weights that were found on its test recordings; leave it out.")
         if read_config(run).data.dataset != config.data.dataset or not _same_split(run, runs[0]):
@@ -104,7 +104,7 @@ def evaluate_ensemble(members: Sequence[Bundle], *, progress: bool = True) -> Ev
     front end, rate and clip.
 
     Args:
-      members: runs of one split; the data set of the first serves all.
+      members: not calibrated runs of one split; the data set of the first serves all.
       progress: show a bar while recordings are read.
 
     Raises:
@@ -117,7 +117,7 @@ def evaluate_ensemble(members: Sequence[Bundle], *, progress: bool = True) -> Ev
         rate = member.config.front_end.sample_rate
         if rate not in data:
             data[rate], _ = read_part(member, "test", progress=progress)
-        evaluations.append(evaluate(member, data=data[rate]))
+        evaluations.append(evaluate(member, data=data[rate], calibrated=False))
         if evaluations[-1].clips != evaluations[0].clips:
             raise TfaudioError(f"{member.path} cannot use the same test recordings as {first.path}; mend the others.")
     scores = np.mean([evaluation.scores for evaluation in evaluations], axis=0, dtype=np.float64).astype(np.float32)
@@ -137,9 +137,9 @@ def why_apart(members: Sequence[Bundle], *, own_scales: bool = False) -> str | N
     first = members[0]
     if first.config.front_end.learnt:
         return "each has learnt a front end of its own"
-    if first.tokenizer is not None:
-        return "they take text beside the sound"
     for member in members:
+        if member.tokenizer is not None:
+            return f"{member.path} takes text beside the sound"
         if (member.config.front_end, member.config.clip) != (first.config.front_end, first.config.clip):
             return f"{member.path} has another front end or clip than {first.path}"
         ours, theirs = member.normalization, first.normalization
@@ -193,14 +193,19 @@ def check_across_folds(runs: Sequence[Path]) -> None:
     known = [(read_config(run).data.dataset, read_split(run)["fingerprint"]) for run in runs]
     for run, data in zip(runs, known, strict=True):
         config = read_config(run)
-        _check_can_be_member(run, config)
+        _check_can_be_member(run, config, runs[0])
         if data != known[0]:
             raise TfaudioError(f"{run} was trained on other data than {runs[0]}; average runs of the same data set.")
 
 
-def _check_can_be_member(run: Path, config: RunConfig) -> None:
+def _check_can_be_member(run: Path, config: RunConfig, first: Path) -> None:
     if config.training.shuffle_labels:
         raise TfaudioError(f"{run} is a control that learnt shuffled labels; leave it out.")
+    if config.multi_label != read_config(first).multi_label:
+        raise TfaudioError(
+            f"{run} and {first} differ in model.score_activation: one shares its score between the classes, the other "
+            "judges each by itself, and the two have no mean; name runs of one kind."
+        )
 
 
 def _without_weights(config: ModelConfig) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Evaluation:
         """
         seed, of_group = config.training.seed, config.data.test_group is not None
         if isinstance(self.metrics, TagMetrics):
-            return TagResult(fold, self.targets > 0, self.scores, seed=seed)
+            return TagResult(fold, self.targets > 0, self.scores, seed=seed, of_group=of_group)
         details: dict[str, Any] = {"support": {row["label"]: row["support"] for row in self.metrics.per_class}}
         if self.by_inputs:
             details["by_inputs"] = {name: found.accuracy for name, found in self.by_inputs.items()}

@@ -14,11 +14,11 @@ from tfaudio.data.spec import DatasetSpec
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.protocol import fold_of
 
-# What would let candidates be measured on other clips, or by other luck, than those beside them. The sample rate is
-# here since all runs share recordings that were decoded once.
+# What would let candidates be measured on other clips, by other luck or by another figure than those beside them. The
+# sample rate is here since all runs share recordings that were decoded once.
 _SHARED = (
     *("training.seed", "training.shuffle_labels", "training.initial_weights_saw_test"),
-    "front_end.sample_rate",
+    *("front_end.sample_rate", "model.score_activation"),
 )
 
 

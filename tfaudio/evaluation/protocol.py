@@ -211,9 +211,16 @@ def caveats(config: RunConfig) -> dict[str, str]:
     >>> caveats(RunConfig())
     {}
     """
+    if config.training.shuffle_labels:
+        return {NO_MEASURE: "a control, which learnt labels that were shuffled"}
     if config.training.initial_weights_saw_test:
         return {NO_MEASURE: "the weights to start from may know test recordings"}
     return {}
+
+
+def caveats_text(record: Mapping[str, Any]) -> str:
+    """Lays out what a result says against itself, a line each; "" where there is nothing."""
+    return f"{NO_MEASURE.replace('_', ' ')}: {record[NO_MEASURE]}\n" if NO_MEASURE in record else ""
 
 
 def fold_of(config: RunConfig) -> str:

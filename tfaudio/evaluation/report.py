@@ -43,6 +43,8 @@ def write_report(folder: str | os.PathLike[str], metrics: Metrics | TagMetrics, 
         "metrics.txt": write_atomically(folder / "metrics.txt", metrics_table(metrics, title=title)),
     }
     if isinstance(metrics, TagMetrics):
+        for name in ("confusion.csv", "confusion.png"):  # of an earlier classifier
+            (folder / name).unlink(missing_ok=True)
         return files
     return files | {
         "confusion.csv": write_atomically(folder / "confusion.csv", confusion_csv(metrics)),
@@ -88,7 +90,7 @@ def metrics_table(metrics: Metrics | TagMetrics, *, title: str = "") -> str:
         padded = [cell.rjust(w) for cell, w in zip(cells, columns.values(), strict=True)]
         lines.append("  ".join([_pad(names[row["label"]], width), *padded]))
     if untested := [row["label"] for row in metrics.per_class if not row["support"]]:
-        lines += ["", f"without a test recording, and in no figure: {', '.join(untested)}"]
+        lines += ["", f"without a test recording, and in no mean over classes: {', '.join(untested)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -270,7 +270,10 @@ def measure_run(
     seeds = [int(hash_fraction(name, str(seed)) * 2**32) for name in names]
     babblers = babblers_of(waveforms, targets) if any(d.among_others for d in degradations.values()) else {}
     if not all(babblers.values()):
-        raise TfaudioError("All test recordings have the same class, so none can babble; leave babble out.")
+        raise TfaudioError(
+            f"All test recordings of {bundle.path} have the same class, so none can babble; name the other "
+            "degradations by --degradations."
+        )
 
     for missing in (name for name, degradation in degradations.items() if not degradation.exists_at(rate)):
         raise TfaudioError(
@@ -307,7 +310,7 @@ def measure_run(
     results: dict[Point, FoldResult | TagResult] = {}
     for point, rows in zip(points, scores.reshape(len(points), len(clips), -1), strict=True):
         if config.multi_label:
-            results[point] = TagResult(fold, targets, rows, seed=seed_of_run)
+            results[point] = TagResult(fold, targets, rows, seed=seed_of_run, of_group=of_group)
         else:
             correct = tuple(bool(c) for c in rows.argmax(axis=1) == targets.argmax(axis=1))
             results[point] = FoldResult(fold, correct, seed=seed_of_run, of_group=of_group)

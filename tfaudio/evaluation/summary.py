@@ -22,8 +22,11 @@ def summarize(results: Sequence[FoldResult | TagResult]) -> dict[str, Any]:
 
     Raises:
       TfaudioError: as those do.
+      ValueError: if results of both kinds are given, whose figures have no mean.
     """
     tags = [result for result in results if isinstance(result, TagResult)]
+    if 0 < len(tags) < len(results):
+        raise ValueError("Results of classifiers and of taggers have no mean.")
     if tags:
         summary = summarize_tags(tags)
         return {**summary, "metric": "mean_average_precision", "value": summary["mean"]}

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tfaudio.errors import TfaudioError
-from tfaudio.evaluation.metrics import check_scores
+from tfaudio.evaluation.metrics import check_scores, grouped_bootstrap_interval
 from tfaudio.evaluation.protocol import by_fold_and_seed
 from tfaudio.labels import LabelMap
 from tfaudio.model_settings import tag_thresholds
@@ -172,6 +172,7 @@ class TagResult:
       scores: float [clips, classes].
       seed: seed of the training; a fold may be given once a seed.
       details: anything else worth keeping.
+      of_group: what was left out is a group (a speaker), and the figure is to be of other groups.
 
     Raises:
       TfaudioError: if there is no clip.
@@ -182,6 +183,7 @@ class TagResult:
     scores: NDArray[Any]
     seed: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)
+    of_group: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.targets):
@@ -208,7 +210,9 @@ def summarize_tags(results: Iterable[TagResult], *, resamples: int = _RESAMPLES,
       mean: mean average precision, mean over the folds.
       standard_deviation: over the folds, with n - 1; None for a single fold.
       interval: lower and upper end of its 95 % bootstrap interval over the clips of each fold; all models that are
-        tested on a clip are drawn with it. A class that a draw lacks is left out of that draw.
+        tested on a clip are drawn with it. A class that a draw lacks is left out of that draw. Of groups left out in
+        turn that differ, of bootstrap over the groups.
+      interval_over: "recordings" or "groups".
       mean_average_precision_per_fold: by name, in the order given.
       num_clips: number of distinct test clips.
       seeds: the seeds, sorted.
@@ -227,14 +231,20 @@ def summarize_tags(results: Iterable[TagResult], *, resamples: int = _RESAMPLES,
     common = sorted(set.intersection(*(set(of_seed) for of_seed in by_fold.values())))
     by_seed = {str(s): fmean(of_seed[s].value for of_seed in by_fold.values()) for s in common}
     mean = fmean(figures.values())
-    rng = np.random.default_rng(seed)
-    drawn = np.mean([_resampled(list(of_seed.values()), rng, resamples) for of_seed in by_fold.values()], axis=0)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    of_groups = all(result.of_group for of_seed in by_fold.values() for result in of_seed.values())
+    over_groups = of_groups and len(set(figures.values())) > 1  # groups that are all alike know no doubt, as one does
+    if over_groups:
+        low, high = grouped_bootstrap_interval([[figure] for figure in figures.values()], seed=seed)
+    else:
+        rng = np.random.default_rng(seed)
+        drawn = np.mean([_resampled(list(of_seed.values()), rng, resamples) for of_seed in by_fold.values()], axis=0)
+        low, high = np.quantile(drawn, [0.025, 0.975])
     return {
         "mean": mean,
         "standard_deviation": stdev(figures.values()) if len(figures) > 1 else None,
         # A clip that is drawn twice is ranked beside itself, which lifts small test sets' draws a little.
         "interval": [min(float(low), mean), max(float(high), mean)],
+        "interval_over": "groups" if over_groups else "recordings",
         "mean_average_precision_per_fold": figures,
         "num_clips": sum(len(next(iter(of_seed.values())).targets) for of_seed in by_fold.values()),
         "seeds": sorted({s for of_seed in by_fold.values() for s in of_seed}),

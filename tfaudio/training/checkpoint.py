@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,19 @@ class RunKeeper(keras.callbacks.Callback):
             f"The state of training in {self.run_dir / bundle.CHECKPOINTS} cannot be read ({reason}); train again with "
             "--overwrite."
         )
+
+    @staticmethod
+    def check_folder(run_dir: Path) -> None:
+        """Raises TfaudioError if TensorFlow would not find again what is kept in a folder of that name.
+
+        It takes the path for a pattern.
+        """
+        unfit = "[" if os.sep == "\\" else "[\\"
+        if found := [sign for sign in unfit if sign in os.path.abspath(run_dir)]:
+            raise TfaudioError(
+                f"The state of training cannot be read back from {run_dir}, whose path holds '{found[0]}'; choose "
+                "another output folder."
+            )
 
     def should_stop(self) -> bool:
         """Whether patience has run out."""

@@ -72,11 +72,12 @@ def train(
     data = data or read_labelled_data(config, progress=progress)
     config = config.for_labels(multi_label=data.spec.multi_label)
     if resume:
-        _check_same_config(run_dir, config)
+        check_same_settings(run_dir, bundle.read_config(run_dir), config)
         _check_same_data(run_dir, config, data.spec)
         if (run_dir / bundle.WEIGHTS).is_file():  # written last
             return bundle.load_bundle(run_dir, calibrated=False)
     split = split_of(config, data.spec)
+    check_validation(config, split)
     labels, recordings = data.spec.labels, data.recordings
     targets = data.targets(labels, multi_hot=config.multi_label)
     chosen = recordings.select(split.train)
@@ -158,11 +159,13 @@ def train(
 
 
 def check_inputs_stay(output_dir: Path, config: RunConfig) -> None:
-    """Refuses to write a run over what it learns from.
+    """Refuses to write a run over what it learns from, or where it could not be resumed.
 
     Raises:
-      TfaudioError: if a teacher, or the folder of weights to start from, lies in the output folder or around it.
+      TfaudioError: if the folder's path is none for checkpoints, or a teacher, or the folder of weights to start from,
+        lies in the output folder or around it.
     """
+    RunKeeper.check_folder(output_dir)
     training, output = config.training, output_dir.resolve()
     for name in (*training.teacher, *([training.initial_weights] if training.initial_weights else [])):
         folder = Path(name).resolve()
@@ -170,6 +173,15 @@ def check_inputs_stay(output_dir: Path, config: RunConfig) -> None:
             raise TfaudioError(
                 f"{output_dir} would replace {name}, which this run is to learn from; name another folder."
             )
+
+
+def check_validation(config: RunConfig, split: Split) -> None:
+    """Raises TfaudioError if training is to stop early, and the split has nothing to stop by."""
+    if config.training.early_stopping_patience and not split.validation:
+        raise TfaudioError(
+            "training.early_stopping_patience (--early_stopping) needs recordings to validate on, or it would stop on "
+            "the test set and flatter the result; set data.validation_fraction (--validation_fraction) above 0."
+        )
 
 
 def check_settings(config: RunConfig, num_classes: int) -> tf.distribute.Strategy:
@@ -270,8 +282,8 @@ def shuffled_labels(targets: np.ndarray, parts: Sequence[np.ndarray], seed: int)
     return shuffled
 
 
-def _check_same_config(run_dir: Path, config: RunConfig) -> None:
-    before = bundle.read_config(run_dir)
+def check_same_settings(run_dir: Path, before: RunConfig, config: RunConfig) -> None:
+    """Raises TfaudioError if a run that is resumed was begun with other settings."""
     if before != config:
         old, new = before.to_dict(), config.to_dict()
         changed = [f"{s}.{k}" for s in new for k in new[s] if new[s][k] != old[s][k]]

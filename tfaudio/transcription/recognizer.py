@@ -232,6 +232,11 @@ def _check_heeded(config: RunConfig) -> None:
             f"Strings of words are not mixed with each other, so augment.{mixed[0]} must be 0 in the training of a "
             "recogniser."
         )
+    if augment.time_shift:
+        raise TfaudioError(
+            "A string of words is not rotated, or its first word would be its last, so augment.time_shift must be 0 in "
+            "the training of a recogniser."
+        )
     if not config.front_end.standardized:
         raise TfaudioError(
             "A recogniser takes standardised features of which nothing is learnt; leave out "
