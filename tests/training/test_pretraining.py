@@ -221,6 +221,8 @@ def test_what_cannot_be_pretrained_is_refused(config, data, weights, tmp_path, c
         pretrain(config.override({"training.batch_size": 1}), _SETTINGS, clips, tmp_path / "out", log=_quiet)
     with pytest.raises(TfaudioError, match=r"training\.class_weights has no part in pre-training"):
         pretrain(config.override({"training.class_weights": True}), _SETTINGS, clips, tmp_path / "out", log=_quiet)
+    with pytest.raises(TfaudioError, match=r"path holds '\['"):
+        pretrain(config, _SETTINGS, clips, tmp_path / "out[1]", log=_quiet)
     with pytest.raises(TfaudioError, match="One recording alone"):
         pretrain(config, _SETTINGS, clips[:1], tmp_path / "w", progress=False, log=_quiet)
     with pytest.raises(TfaudioError, match="--overwrite"):

@@ -103,6 +103,7 @@ def pretrain(
     details = {"contrastive": settings.to_dict()}
     if not resume:
         refuse_existing(run_dir, overwrite=overwrite)
+    RunKeeper.check_folder(run_dir)
     config.training.check_plain("pre-training")
     if config.clip.seconds is None:
         raise TfaudioError("Views are of one length, so clip.seconds may not be null; set --clip_seconds.")
