@@ -186,6 +186,8 @@ def run_folders(path: Path, *, finished: bool = False) -> list[Path]:
         config = read_config(folder)
         if finished:
             check_finished(folder, config)
+    if finished and found:
+        check_whole(path)
     return found or [path]
 
 
@@ -297,6 +299,15 @@ def read_weights(path: Path, model: keras.Model, fault: str = "cannot be used") 
     except (ValueError, OSError, LookupError, RuntimeError, TypeError) as error:  # as h5py meets the damage
         reason = first_line(error)
         raise TfaudioError(f"{path} {fault} ({reason}); restore the file or train again.") from error
+
+
+def check_whole(path: Path) -> None:
+    """Raises TfaudioError if a cross-validation was stopped between its runs: figures would be of some folds alone."""
+    if (path / SHARED_CONFIG).is_file() and not (path / RESULT).is_file():
+        raise TfaudioError(
+            f"{path} has no {RESULT}: its training did not finish, and runs may be missing; continue it with `tfaudio "
+            f"train --resume --output_dir={path}` and the flags it was begun with, or name its runs one by one."
+        )
 
 
 def check_finished(path: Path, config: RunConfig) -> None:

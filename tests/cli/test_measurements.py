@@ -113,6 +113,18 @@ def test_what_would_fail_at_the_end_fails_at_the_beginning(
         out = [f"--output_dir={tmp_path / 'out'}"] if command == "export" else []
         assert main([command, f"--run_dir={folds}", *out]) == 1
         assert "fold_2 has no model.weights.h5" in capsys.readouterr().err
+    shutil.rmtree(folds / "fold_2")
+    (folds / "shared_config.json").touch()
+    for arguments in (
+        *(
+            ["robustness", f"--run_dir={folds}"],
+            ["calibrate", f"--run_dir={folds}"],
+            ["compare", str(folds), str(folds)],
+        ),
+        ["ensemble", str(folds), str(folds), f"--output_dir={tmp_path / 'both'}"],
+    ):
+        assert main(arguments) == 1
+        assert "folds has no result.json: its training did not finish" in capsys.readouterr().err
     for command in ("robustness", "calibrate", "evaluate"):
         assert main([command, f"--run_dir={run}", f"--report_dir={file / 'report'}"]) == 1
         assert f"{file} is not a folder" in capsys.readouterr().err

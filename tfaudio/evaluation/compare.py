@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfaudio.bundle import PREDICTIONS, SPLIT, fold_folders, is_run_folder, read_config, read_split
+from tfaudio.bundle import PREDICTIONS, SPLIT, check_whole, fold_folders, is_run_folder, read_config, read_split
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.metrics import bootstrap_interval
 from tfaudio.evaluation.protocol import caveats
@@ -118,6 +118,7 @@ def _files(path: Path, seed: int | None) -> list[Path]:
                 "a CSV file of predictions."
             )
         return [path / PREDICTIONS]
+    check_whole(path)
     seeds = {run: read_config(run).training.seed for run in runs}
     known = sorted(set(seeds.values()))
     if seed is None and len(known) > 1:
