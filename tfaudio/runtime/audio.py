@@ -167,8 +167,8 @@ def _within_full_scale(blocks: Iterator[Waveform], name: str) -> Iterator[Wavefo
     for block in blocks:
         if np.abs(block).max(initial=0.0) > LARGEST_SAMPLE:
             raise TfaudioError(
-                f"{name} holds samples beyond {LARGEST_SAMPLE:g} where full scale is 1, which looks like integers "
-                "stored as floats; export it again from its source."
+                f"{name} holds samples beyond {LARGEST_SAMPLE:g} where full scale is 1, which looks like 16-bit "
+                "integers stored as floats; export it again from its source."
             )
         yield block
 
