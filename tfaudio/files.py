@@ -127,7 +127,23 @@ def check_can_write(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         if path.exists() and not path.is_file():
             raise TfaudioError(f"{path} is no regular file, which alone can be written whole or not at all; name one.")
         refuse_existing(path, overwrite=overwrite)
-        folder = path.absolute().parent
+    except OSError as error:
+        raise TfaudioError(f"Cannot write {path}: {error.strerror}; choose another folder.") from error
+    _check_can_write_into(path.absolute().parent, path)
+
+
+def check_can_write_into(folder: str | os.PathLike[str]) -> None:
+    """Finds out now, rather than after hours of work, whether files can be written into a folder; makes nothing.
+
+    Raises:
+      TfaudioError: if the folder cannot be made or written to.
+    """
+    _check_can_write_into(Path(folder).absolute(), Path(folder))
+
+
+def _check_can_write_into(folder: Path, path: Path) -> None:
+    """Raises TfaudioError, which names `path`, if a folder cannot be made or written to."""
+    try:
         while not folder.exists():
             folder = folder.parent
         if not folder.is_dir():

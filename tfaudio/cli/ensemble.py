@@ -12,7 +12,7 @@ from absl import flags
 
 from tfaudio.cli import UsageError, command_line, load_tensorflow
 from tfaudio.errors import TfaudioError
-from tfaudio.files import check_can_write, make_writable_folder, refuse_existing, write_json
+from tfaudio.files import check_can_write, check_can_write_into, make_writable_folder, refuse_existing, write_json
 
 if TYPE_CHECKING:
     import keras
@@ -57,7 +57,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         raise UsageError("--across_folds measures nothing, so --json has nothing to write; leave one of them out.")
     started, output_dir = time.monotonic(), Path(flag_values.output_dir)
     refuse_existing(output_dir, overwrite=flag_values.overwrite)
-    check_can_write(output_dir / "model", overwrite=True)
+    check_can_write_into(output_dir)
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from absl import flags
 
-from tfaudio.files import check_can_write, refuse_existing_folder
+from tfaudio.files import check_can_write, check_can_write_into, refuse_existing_folder
 
 
 def define_scoring_flags(flag_values: flags.FlagValues, *, run_dir: str, report: str) -> None:
@@ -35,4 +33,4 @@ def check_scoring_flags(flag_values: flags.FlagValues) -> None:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
     if flag_values.report_dir:
         refuse_existing_folder(flag_values.report_dir, overwrite=flag_values.overwrite)
-        check_can_write(Path(flag_values.report_dir) / "report", overwrite=True)
+        check_can_write_into(flag_values.report_dir)

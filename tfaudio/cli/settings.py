@@ -195,12 +195,19 @@ def _of_stopped_run(flag_values: flags.FlagValues) -> RunConfig | None:
     run_dir = Path(flag_values.output_dir)
     if is_run_folder(run_dir):
         return read_config(run_dir)
-    if (run_dir / SHARED_CONFIG).is_file():
-        return RunConfig().override(settings_in_file(str(run_dir / SHARED_CONFIG)))
+    shared = shared_settings(run_dir)
+    if shared is not None:
+        return shared
     folds = fold_folders(run_dir)
     if folds:
         return read_config(folds[0]).override({"data.test_fold": None})  # --folds gives it
     return None
+
+
+def shared_settings(run_dir: Path) -> RunConfig | None:
+    """Returns what the runs of a cross-validation have in common; None of a folder that does not say so."""
+    file = run_dir / SHARED_CONFIG
+    return RunConfig().override(settings_in_file(str(file))) if file.is_file() else None
 
 
 def _parse_value(text: str) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
-from tfaudio.cli.settings import define_settings, parse_candidate, settings_from, settings_in_file
+from tfaudio.cli.settings import define_settings, parse_candidate, settings_from, shared_settings
 from tfaudio.errors import TfaudioError
 from tfaudio.files import check_can_write, make_writable_folder, refuse_existing, write_json
 
@@ -183,12 +183,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
 def _check_shared_settings(output_dir: Path, config: RunConfig) -> None:
     """Raises TfaudioError if the runs of a folder that is resumed were begun with other settings; seeds are given."""
-    from tfaudio.bundle import SHARED_CONFIG
-    from tfaudio.config import RunConfig
     from tfaudio.training.trainer import check_same_settings
 
-    if (output_dir / SHARED_CONFIG).is_file():
-        before = RunConfig().override(settings_in_file(str(output_dir / SHARED_CONFIG)))
+    before = shared_settings(output_dir)
+    if before is not None:
         check_same_settings(output_dir, before.override({"training.seed": config.training.seed}), config)
 
 

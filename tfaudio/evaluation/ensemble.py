@@ -75,14 +75,11 @@ def group_members(paths: Sequence[Path]) -> list[Members]:
 
 
 def _check_belong_together(runs: Sequence[Path]) -> None:
-    if len({run.resolve() for run in runs}) < len(runs):
-        raise TfaudioError(f"{runs[0]} is given twice; name each run once.")
-    config = read_config(runs[0])
-    for run in runs:
-        _check_can_be_member(run, read_config(run), runs[0])
-        if read_config(run).training.initial_weights_saw_test:
+    configs = _check_can_be_members(runs)
+    for run, config in zip(runs, configs, strict=True):
+        if config.training.initial_weights_saw_test:
             raise TfaudioError(f"{run} started from weights that were found on its test recordings; leave it out.")
-        if read_config(run).data.dataset != config.data.dataset or not _same_split(run, runs[0]):
+        if config.data.dataset != configs[0].data.dataset or not _same_split(run, runs[0]):
             raise TfaudioError(
                 f"{run} was trained or tested on other recordings than {runs[0]}, some of which it may know; average "
                 "runs of the same data, with the same --folds, --protocol and --validation_fraction."
@@ -188,24 +185,27 @@ def check_across_folds(runs: Sequence[Path]) -> None:
     """
     if len(runs) < 2:
         raise TfaudioError(f"{runs[0]} alone is no ensemble; name the folder of a cross-validation, or more runs.")
-    if len({run.resolve() for run in runs}) < len(runs):
-        raise TfaudioError(f"{runs[0]} is given twice; name each run once.")
-    known = [(read_config(run).data.dataset, read_split(run)["fingerprint"]) for run in runs]
+    configs = _check_can_be_members(runs)
+    known = [(c.data.dataset, read_split(run)["fingerprint"]) for run, c in zip(runs, configs, strict=True)]
     for run, data in zip(runs, known, strict=True):
-        config = read_config(run)
-        _check_can_be_member(run, config, runs[0])
         if data != known[0]:
             raise TfaudioError(f"{run} was trained on other data than {runs[0]}; average runs of the same data set.")
 
 
-def _check_can_be_member(run: Path, config: RunConfig, first: Path) -> None:
-    if config.training.shuffle_labels:
-        raise TfaudioError(f"{run} is a control that learnt shuffled labels; leave it out.")
-    if config.multi_label != read_config(first).multi_label:
-        raise TfaudioError(
-            f"{run} and {first} differ in model.score_activation: one shares its score between the classes, the other "
-            "judges each by itself, and the two have no mean; name runs of one kind."
-        )
+def _check_can_be_members(runs: Sequence[Path]) -> list[RunConfig]:
+    """Checks what holds for any mean of runs; returns their settings."""
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise TfaudioError(f"{runs[0]} is given twice; name each run once.")
+    configs = [read_config(run) for run in runs]
+    for run, config in zip(runs, configs, strict=True):
+        if config.training.shuffle_labels:
+            raise TfaudioError(f"{run} is a control that learnt shuffled labels; leave it out.")
+        if config.multi_label != configs[0].multi_label:
+            raise TfaudioError(
+                f"{run} and {runs[0]} differ in model.score_activation: one shares its score between the classes, the "
+                "other judges each by itself, and the two have no mean; name runs of one kind."
+            )
+    return configs
 
 
 def _without_weights(config: ModelConfig) -> dict[str, Any]:
