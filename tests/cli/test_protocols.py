@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfaudio.bundle import read_config
+from tfaudio.bundle import load_bundle, read_config
 from tfaudio.cli.main import main
 from tfaudio.cli.train import summary_line
+from tfaudio.data.labelled import read_labelled_data
+from tfaudio.evaluation.evaluate import score_clips
 from tfaudio.training.trainer import shuffled_labels
 
 Train = Callable[..., dict[str, Any]]
@@ -105,13 +107,34 @@ def test_a_nested_choice_is_made_without_the_test_fold_and_told(
     assert "chosen on fold 2: training.learning_rate=0.03" in capsys.readouterr().out
     assert read_config(tmp_path / "fold_1").training.epochs == 10
     for number in (1, 2):
-        split = json.loads((tmp_path / "candidates" / "fold_1" / f"candidate_{number}" / "split.json").read_text())
+        split = json.loads((tmp_path / "candidates" / "folds_1_2" / f"candidate_{number}" / "split.json").read_text())
         used = {int("".join(filter(str.isdigit, n))) % 3 + 1 for n in (*split["train"], *split["test"])}
         assert used == {2, 3}
     before = weights(tmp_path)
     assert len(before) == 3
     train(tmp_path, "--resume", *arguments)
     assert weights(tmp_path) == before
+
+
+def test_one_training_chooses_for_two_folds(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    candidates = ["--candidate=training.learning_rate=1e-9", "--candidate=training.epochs=5"]
+    result = train(tmp_path, "--protocol=nested", "--folds=2,1", *candidates)
+    assert [folder.name for folder in (tmp_path / "candidates").iterdir()] == ["folds_1_2"]
+    assert "4 runs" in capsys.readouterr().err
+    assert {fold: choice["chosen_on"] for fold, choice in result["choices"].items()} == {"2": "1", "1": "2"}
+    for number in (1, 2):
+        folder = tmp_path / "candidates" / "folds_1_2" / f"candidate_{number}"
+        split = json.loads((folder / "split.json").read_text())
+        assert {int("".join(filter(str.isdigit, name))) % 3 + 1 for name in split["train"]} == {3}
+        # On fold 2 the run was tested like any other; on fold 1, which took no part, by another count of its scores.
+        told = json.loads((folder / "metrics.json").read_text())["accuracy"]
+        assert result["choices"]["1"]["accuracies"][number - 1] == told
+        bundle = load_bundle(folder)
+        data = read_labelled_data(bundle.config)
+        first = np.asarray([index for index, clip in enumerate(data.recordings.clips) if clip.fold == 1])
+        scores = score_clips(bundle, data.recordings, first)
+        correct = scores.argmax(axis=1) == data.targets(bundle.labels)[first]
+        assert result["choices"]["2"]["accuracies"][number - 1] == pytest.approx(correct.mean())
 
 
 def test_what_a_nested_choice_made_is_told_by_all_that_is_made_of_it(train: Train, tmp_path: Path) -> None:
@@ -123,7 +146,7 @@ def test_what_a_nested_choice_made_is_told_by_all_that_is_made_of_it(train: Trai
         ["ensemble", str(nested), f"--output_dir={both}"],
         ["export", f"--run_dir={nested}", f"--output_dir={exported}", "--formats=float32"],
         ["export", f"--run_dir={both}", f"--output_dir={exported}", "--formats=float32", "--overwrite"],
-        ["ensemble", *map(str, nested.glob("candidates/fold_1/*")), f"--output_dir={tmp_path / 'losers'}"],
+        ["ensemble", *map(str, nested.glob("candidates/folds_1_2/*")), f"--output_dir={tmp_path / 'losers'}"],
     ):
         document = tmp_path / f"{len(protocols)}.json"
         assert main([*command, f"--json={document}"]) == 0

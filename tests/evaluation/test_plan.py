@@ -66,22 +66,31 @@ def test_names_of_groups_that_look_alike_keep_their_own_folders() -> None:
     assert "group_a-b" in folders
 
 
-@pytest.mark.parametrize("outer", [0, 1, 2, 3])
-def test_a_choice_never_sees_the_fold_that_is_tested(outer: int) -> None:
-    spec = dataset()
-    (run,) = plan_runs(RunConfig(), spec, folds=[outer])
-    tried = plan_candidates(run, [{}, {"training.epochs": 9}], spec)
-    assert [candidate.config.training.epochs for candidate in tried] == [RunConfig().training.epochs, 9]
-    for candidate in tried:
-        split = split_of(candidate.config, spec)
-        assert outer not in {clip.fold for clip in (*split.train, *split.validation, *split.test)}
-        assert {clip.fold for clip in split.test} == {(outer + 1) % 4}
-        assert len(split.train) == 2 * 6
-        assert f"fold {outer} takes no part" in split.rule
-    assert [candidate.folder for candidate in tried] == [f"candidates/fold_{outer}/candidate_{n}" for n in (1, 2)]
-    final = split_of(run.with_settings({"training.epochs": 9}).config, spec)
-    assert {clip.fold for clip in final.test} == {outer}
-    assert len(final.train) == 3 * 6
+@pytest.mark.parametrize(
+    ("folds", "inner_of"), [(4, {0: 1, 1: 0, 2: 3, 3: 2}), (5, {0: 1, 1: 0, 2: 3, 3: 2, 4: 0}), (3, {0: 1, 1: 0, 2: 0})]
+)
+def test_a_choice_never_sees_the_fold_that_is_tested(folds: int, inner_of: dict[int, int]) -> None:
+    spec = dataset(folds)
+    trained: dict[str, RunConfig] = {}
+    for outer, inner in inner_of.items():
+        (run,) = plan_runs(RunConfig(), spec, folds=[outer])
+        tried = plan_candidates(run, [{}, {"training.epochs": 9}], spec)
+        assert [candidate.run.config.training.epochs for candidate in tried] == [RunConfig().training.epochs, 9]
+        for number, candidate in enumerate(tried, 1):
+            assert candidate.run.folder.endswith(f"/candidate_{number}")
+            assert candidate.run.folder == candidate.scored.folder
+            # One folder is one training, whichever fold it is for.
+            assert trained.setdefault(candidate.run.folder, candidate.run.config) == candidate.run.config
+            split, scored = split_of(candidate.run.config, spec), split_of(candidate.scored.config, spec)
+            assert split.train == scored.train
+            assert {clip.fold for clip in split.train} == set(range(folds)) - {outer, inner}
+            assert {clip.fold for clip in scored.test} == {inner}
+            assert candidate.scored.fold == str(inner)
+            assert f"fold {outer} takes no part" in scored.rule
+        final = split_of(run.with_settings({"training.epochs": 9}).config, spec)
+        assert {clip.fold for clip in final.test} == {outer}
+        assert {clip.fold for clip in final.train} == set(range(folds)) - {outer}
+    assert len(trained) == 2 * -(-folds // 2)
 
 
 @pytest.mark.parametrize(

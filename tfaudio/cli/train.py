@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tfaudio.config import RunConfig
     from tfaudio.data.labelled import LabelledData
     from tfaudio.data.spec import DatasetSpec
-    from tfaudio.evaluation.plan import Choice, PlannedRun
+    from tfaudio.evaluation.plan import Candidate, Choice, PlannedRun
     from tfaudio.evaluation.protocol import FoldResult
     from tfaudio.evaluation.tagging import TagResult
 
@@ -118,16 +119,19 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.training.trainer import check_inputs_stay, check_settings, check_validation
 
     check_inputs_stay(output_dir, config)
-    for run in next(iter(tried.values()), runs[:1]):
+    trials: dict[str, list[Candidate]] = {}  # by folder: one training, scored for one fold or for two
+    for candidate in (candidate for of_fold in tried.values() for candidate in of_fold):
+        trials.setdefault(candidate.run.folder, []).append(candidate)
+    for run in [candidate.run for candidate in next(iter(tried.values()), [])] or runs[:1]:
         check_settings(run.config, len(spec.labels))  # a mistake is found before hours of decoding
-    for run in (*runs, *(run for of_fold in tried.values() for run in of_fold)):
+    for run in (*runs, *(served[0].run for served in trials.values())):
         # An unknown fold, or one that no teacher fits, is found now, not after the folds before it.
         split = split_of(run.config, spec)
         check_validation(run.config, split)
         find_teachers(run.config, spec, split)
         find_pretrained(run.config, spec)
         check_backgrounds(run.config, split)
-    if (count := len(runs) + sum(map(len, tried.values()))) > 1:
+    if (count := len(runs) + len(trials)) > 1:
         print(f"{count} runs to train or to find trained", file=sys.stderr)
     make_writable_folder(output_dir)
     data = read_labelled_data(config)
@@ -137,17 +141,19 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if runs[0].folder and not (flag_values.resume and (output_dir / SHARED_CONFIG).is_file()):
         write_json(output_dir / SHARED_CONFIG, config.to_dict())
     choices: dict[str, Choice] = {}
+    values: dict[str, dict[str, float]] = {}  # of candidates, by folder and fold
     results, trained = [], []
     for run in runs:
         if candidates:
             if run.fold not in choices:
-                scored = [
-                    _score(candidate, _train(candidate, output_dir, data, flag_values), data)
-                    for candidate in tried[run.fold]
-                ]
-                values = tuple(result.value for result in scored)
+                of_fold = tried[run.fold]
+                for folder in [candidate.run.folder for candidate in of_fold]:
+                    if folder not in values:
+                        values[folder] = _try(trials[folder], output_dir, data, flag_values)
                 metric = "mean_average_precisions" if config.multi_label else "accuracies"
-                choices[run.fold] = Choice(run.fold, scored[0].fold, values, metric)
+                inner = of_fold[0].scored.fold
+                scores = tuple(values[candidate.run.folder][inner] for candidate in of_fold)
+                choices[run.fold] = Choice(run.fold, inner, scores, metric)
                 print(_choice_line(choices[run.fold], flag_values.candidate), flush=True)
             run = run.with_settings(candidates[choices[run.fold].chosen])
         bundle = _train(run, output_dir, data, flag_values)
@@ -228,6 +234,21 @@ def _train(run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: f
         resume=flag_values.resume and is_run_folder(run_dir),
         tensorboard=flag_values.tensorboard,
     )
+
+
+def _try(
+    served: list[Candidate], output_dir: Path, data: LabelledData, flag_values: flags.FlagValues
+) -> dict[str, float]:
+    """Trains what one candidate or two have in common, and returns what it is chosen by on the fold of each."""
+    from tfaudio.evaluation.evaluate import evaluate
+
+    bundle = _train(served[0].run, output_dir, data, flag_values)
+    _score(served[0].run, bundle, data)
+    values = {}
+    for scored in [candidate.scored for candidate in served]:
+        evaluation = evaluate(replace(bundle, config=scored.config), data=data, calibrated=False)
+        values[scored.fold] = evaluation.result(scored.fold, scored.config).value
+    return values
 
 
 def _score(run: PlannedRun, bundle: Bundle, data: LabelledData) -> FoldResult | TagResult:

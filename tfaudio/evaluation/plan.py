@@ -56,7 +56,7 @@ class Choice:
 
     Args:
       fold: that is tested on, and was not looked at.
-      chosen_on: the fold on which the candidates were scored.
+      chosen_on: the fold on which the candidates were scored; it is left out of their training as `fold` is.
       accuracies: of the candidates, in their order; of taggers their mean average precisions.
       metric: which of the two they are, as JSON has it.
     """
@@ -121,8 +121,24 @@ def plan_runs(
     return runs
 
 
-def plan_candidates(run: PlannedRun, candidates: Sequence[Mapping[str, Any]], spec: DatasetSpec) -> list[PlannedRun]:
-    """Returns the runs by which the settings of a fold's model are chosen, none of which knows that fold.
+@dataclass(frozen=True)
+class Candidate:
+    """A training by which settings are chosen, and what it is scored on for that.
+
+    Args:
+      run: the training, which leaves out two folds: one it is tested on, one takes no part.
+      scored: the same with the fold to choose by as its test set, be it the one or the other.
+    """
+
+    run: PlannedRun
+    scored: PlannedRun
+
+
+def plan_candidates(run: PlannedRun, candidates: Sequence[Mapping[str, Any]], spec: DatasetSpec) -> list[Candidate]:
+    """Returns the trainings by which the settings of a fold's model are chosen, none of which knows that fold.
+
+    Folds go in pairs, in their order, the last one of an odd number with the first. One training that leaves out both
+    serves both: scored on either, it chooses for the other.
 
     Args:
       run: tested on an official fold.
@@ -130,7 +146,7 @@ def plan_candidates(run: PlannedRun, candidates: Sequence[Mapping[str, Any]], sp
       spec: the data set.
 
     Returns:
-      A run for each candidate, tested on the next official fold in order; its seed is the run's.
+      One for each candidate; its seed is the run's.
 
     Raises:
       TfaudioError: if the data set has fewer than three folds, or a candidate is no fair one.
@@ -141,17 +157,25 @@ def plan_candidates(run: PlannedRun, candidates: Sequence[Mapping[str, Any]], sp
             "A nested protocol tests on official folds, and needs at least three (to train on, to choose by, to test "
             f"on); data set '{spec.name}' has {', '.join(map(str, spec.folds)) or 'none'}, not {outer}."
         )
-    inner = spec.folds[(spec.folds.index(outer) + 1) % len(spec.folds)]
-    own = {"data.test_fold": inner, "data.left_out_fold": outer}
-    runs = []
+    position = spec.folds.index(outer)
+    first = position - position % 2
+    pair = (spec.folds[first], spec.folds[(first + 1) % len(spec.folds)])
+    inner = pair[0] if outer == pair[1] else pair[1]
+    planned = []
     for number, candidate in enumerate(candidates, 1):
         for key in candidate:
             # {} clears a whole section.
             if any(f"{name}.".startswith(f"{key}.") for name in _SHARED) or f"{key}.".startswith("data."):
                 raise TfaudioError(f"A candidate may not set {key}, which all of them must share; set it for the run.")
-        folder = f"{CANDIDATES}/fold_{outer}/candidate_{number}"
-        runs.append(PlannedRun(str(inner), folder, run.config.override({**candidate, **own})))
-    return runs
+        folder = f"{CANDIDATES}/folds_{pair[0]}_{pair[1]}/candidate_{number}"
+        trained = PlannedRun(str(pair[1]), folder, run.config.override({**candidate, **_folds(pair[1], pair)}))
+        planned.append(Candidate(trained, replace(trained.with_settings(_folds(inner, pair)), fold=str(inner))))
+    return planned
+
+
+def _folds(tested: int, pair: tuple[int, int]) -> dict[str, int]:
+    """Settings by which one of two folds is tested on and the other takes no part."""
+    return {"data.test_fold": tested, "data.left_out_fold": pair[0] if tested == pair[1] else pair[1]}
 
 
 def check_known_runs(planned: Iterable[PlannedRun], standing: Sequence[str]) -> None:
