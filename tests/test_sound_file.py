@@ -11,7 +11,15 @@ import pytest
 import soundfile
 
 from tfaudio.errors import TfaudioError
-from tfaudio.sound_file import DecodeError, diagnose, mono_blocks, open_recording, promised_frames, read_bytes
+from tfaudio.sound_file import (
+    DecodeError,
+    diagnose,
+    mono_blocks,
+    open_recording,
+    promised_frames,
+    read_bytes,
+    read_stretch,
+)
 
 RATE = 16_000
 
@@ -82,6 +90,20 @@ def test_bytes_and_blocks_hold_the_mean_of_the_channels(tmp_path: Path) -> None:
     with open_recording(path, "stereo") as sound:
         assert promised_frames(sound) == 150_000
         np.testing.assert_array_equal(np.concatenate(list(mono_blocks(sound, "stereo"))), waveform)
+
+
+@pytest.mark.parametrize(("value", "said"), [(np.nan, "NaN"), (-np.inf, "infinite"), (-64.5, "stored as floats")])
+def test_samples_that_no_recording_has(tmp_path: Path, value: float, said: str) -> None:
+    samples = np.stack([noise(300), noise(300)], axis=1)
+    samples[200] = [value, -value]  # whose mean is 0, or NaN
+    path = tmp_path / "odd.wav"
+    path.write_bytes(encode("WAV", "FLOAT", samples))
+    assert said in str(said_of(path, str(path)))
+    assert said in str(diagnose(path))
+    with open_recording(path, "odd") as sound:
+        with pytest.raises(DecodeError, match=f"odd .*{said}"):
+            read_stretch(sound, "odd", 150, 250)
+        np.testing.assert_array_equal(read_stretch(sound, "odd", 0, 200), samples[:200].mean(axis=1))
 
 
 def test_a_flac_without_a_stated_length() -> None:

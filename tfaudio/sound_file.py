@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from tfaudio.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from tfaudio.config import LARGEST_SAMPLE, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from tfaudio.errors import TfaudioError
 
 _BLOCK_FRAMES = 65_536
@@ -49,7 +49,8 @@ def read_bytes(contents: bytes, name: str) -> tuple[npt.NDArray[np.float32], int
       float32 [n], the mean of the channels; sample rate, Hz.
 
     Raises:
-      DecodeError: if it is empty, not audio, truncated, without samples, or holds NaN or infinite samples.
+      DecodeError: if it is empty, not audio, truncated, without samples, or holds NaN, infinity or samples beyond
+        `LARGEST_SAMPLE`.
     """
     with open_recording(io.BytesIO(contents), name) as sound:
         blocks = list(mono_blocks(sound, name, block_frames=_WHOLE_FRAMES))
@@ -147,7 +148,8 @@ def read_stretch(sound: soundfile.SoundFile, name: str, begin: int, end: int) ->
       end: the one after its last.
 
     Raises:
-      DecodeError: if it turns out to be damaged, truncated, or to hold NaN or infinite samples.
+      DecodeError: if it turns out to be damaged, truncated, or to hold NaN, infinity or samples beyond
+        `LARGEST_SAMPLE`.
     """
     first = min(begin, max(0, sound.frames - _LARGEST_OGG_PAGE)) if sound.format == "OGG" else begin
     with _damage_told(name):
@@ -171,6 +173,11 @@ def _mixed(block: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]
     """The mean of the channels of [n, channels]."""
     if not np.isfinite(block).all():
         raise DecodeError(f"{name} holds NaN or infinite samples; export it again from its source.")
+    if np.abs(block).max(initial=0.0) > LARGEST_SAMPLE:
+        raise DecodeError(
+            f"{name} holds samples beyond {LARGEST_SAMPLE:g} where full scale is 1, which looks like 16-bit integers "
+            "stored as floats; export it again from its source."
+        )
     mixed: npt.NDArray[np.float32] = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
     return mixed
 
@@ -186,7 +193,8 @@ def mono_blocks(
       block_frames: n at most.
 
     Raises:
-      DecodeError: if it turns out to be damaged, truncated, or to hold NaN or infinite samples.
+      DecodeError: if it turns out to be damaged, truncated, or to hold NaN, infinity or samples beyond
+        `LARGEST_SAMPLE`.
     """
     # In blocks, since the number of frames that a header states may be unknown, or damage.
     decoded, promised = 0, promised_frames(sound)

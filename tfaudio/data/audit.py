@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from tfaudio.config import LARGEST_SAMPLE
 from tfaudio.data import similarity
 from tfaudio.data.measure import SILENCE_DB, Measures, measure, read_clip
 from tfaudio.data.spec import NOT_AUDIO, Clip, DatasetSpec
@@ -151,8 +150,6 @@ def _hear(clip: Clip) -> _Heard | str:
         return str(error)
     except OSError as error:
         return f"{clip.path} cannot be read ({error.strerror}); check the disk."
-    if np.abs(waveform).max() > LARGEST_SAMPLE:
-        return f"{clip.path} holds samples beyond {LARGEST_SAMPLE:g} where full scale is 1: integers stored as floats."
     return measure(waveform, rate), similarity.spectral_fingerprint(similarity.at_common_rate(waveform, rate))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from tfaudio.config import LARGEST_SAMPLE, RESAMPLER, ClipConfig
+from tfaudio.config import RESAMPLER, ClipConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.sound_file import mono_blocks, open_recording, promised_frames
 
@@ -162,17 +162,6 @@ def _bank(down: int, up: int) -> Waveform:
     return (bank / bank.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _within_full_scale(blocks: Iterator[Waveform], name: str) -> Iterator[Waveform]:
-    """Yields blocks until one holds what no recording in floats does: the graph would stop, or TFLite score it."""
-    for block in blocks:
-        if np.abs(block).max(initial=0.0) > LARGEST_SAMPLE:
-            raise TfaudioError(
-                f"{name} holds samples beyond {LARGEST_SAMPLE:g} where full scale is 1, which looks like 16-bit "
-                "integers stored as floats; export it again from its source."
-            )
-        yield block
-
-
 def read_windows(
     file: str | os.PathLike[str] | IO[bytes], *, sample_rate: int, clip: ClipConfig
 ) -> Iterator[tuple[float, Waveform]]:
@@ -194,7 +183,7 @@ def read_windows(
     """
     name = _name(file)
     with open_recording(file, name) as sound:
-        blocks = _within_full_scale(_resampled(sound, name, sample_rate), name)
+        blocks = _resampled(sound, name, sample_rate)
         if clip.seconds is None:
             yield 0.0, np.concatenate(list(blocks))
             return
