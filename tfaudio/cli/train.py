@@ -122,7 +122,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     trials: dict[str, list[Candidate]] = {}  # by folder: one training, scored for one fold or for two
     for candidate in (candidate for of_fold in tried.values() for candidate in of_fold):
         trials.setdefault(candidate.run.folder, []).append(candidate)
-    for run in [candidate.run for candidate in next(iter(tried.values()), [])] or runs[:1]:
+    for run in [candidate.run for candidate in tried[runs[0].fold]] if candidates else runs[:1]:
         check_settings(run.config, len(spec.labels))  # a mistake is found before hours of decoding
     for run in (*runs, *(served[0].run for served in trials.values())):
         # An unknown fold, or one that no teacher fits, is found now, not after the folds before it.
@@ -239,13 +239,13 @@ def _train(run: PlannedRun, output_dir: Path, data: LabelledData, flag_values: f
 def _try(
     served: list[Candidate], output_dir: Path, data: LabelledData, flag_values: flags.FlagValues
 ) -> dict[str, float]:
-    """Trains what one candidate or two have in common, and returns what it is chosen by on the fold of each."""
+    """Trains what one candidate or two have in common, and returns what it is chosen by, by fold."""
     from tfaudio.evaluation.evaluate import evaluate
 
-    bundle = _train(served[0].run, output_dir, data, flag_values)
-    _score(served[0].run, bundle, data)
-    values = {}
-    for scored in [candidate.scored for candidate in served]:
+    trial = served[0].run
+    bundle = _train(trial, output_dir, data, flag_values)
+    values = {trial.fold: _score(trial, bundle, data).value}
+    for scored in [candidate.scored for candidate in served if candidate.scored.fold != trial.fold]:
         evaluation = evaluate(replace(bundle, config=scored.config), data=data, calibrated=False)
         values[scored.fold] = evaluation.result(scored.fold, scored.config).value
     return values

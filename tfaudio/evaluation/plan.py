@@ -160,7 +160,11 @@ def plan_candidates(run: PlannedRun, candidates: Sequence[Mapping[str, Any]], sp
     position = spec.folds.index(outer)
     first = position - position % 2
     pair = (spec.folds[first], spec.folds[(first + 1) % len(spec.folds)])
-    inner = pair[0] if outer == pair[1] else pair[1]
+    other = dict(zip(pair, reversed(pair), strict=True))
+
+    def tested_on(fold: int) -> dict[str, int]:
+        return {"data.test_fold": fold, "data.left_out_fold": other[fold]}
+
     planned = []
     for number, candidate in enumerate(candidates, 1):
         for key in candidate:
@@ -168,14 +172,12 @@ def plan_candidates(run: PlannedRun, candidates: Sequence[Mapping[str, Any]], sp
             if any(f"{name}.".startswith(f"{key}.") for name in _SHARED) or f"{key}.".startswith("data."):
                 raise TfaudioError(f"A candidate may not set {key}, which all of them must share; set it for the run.")
         folder = f"{CANDIDATES}/folds_{pair[0]}_{pair[1]}/candidate_{number}"
-        trained = PlannedRun(str(pair[1]), folder, run.config.override({**candidate, **_folds(pair[1], pair)}))
-        planned.append(Candidate(trained, replace(trained.with_settings(_folds(inner, pair)), fold=str(inner))))
+        config = run.config.override(candidate)
+        trained, scored = (
+            PlannedRun(str(fold), folder, config.override(tested_on(fold))) for fold in (pair[1], other[outer])
+        )
+        planned.append(Candidate(trained, scored))
     return planned
-
-
-def _folds(tested: int, pair: tuple[int, int]) -> dict[str, int]:
-    """Settings by which one of two folds is tested on and the other takes no part."""
-    return {"data.test_fold": tested, "data.left_out_fold": pair[0] if tested == pair[1] else pair[1]}
 
 
 def check_known_runs(planned: Iterable[PlannedRun], standing: Sequence[str]) -> None:
