@@ -58,6 +58,7 @@ _NEWER = ("conformer", "efficientnet", "mobilenet_v3", "waveform_cnn")
 VARIANTS = [_variant(name, causal=True) for name in ("ds_cnn", "bc_resnet")]
 VARIANTS += [_variant("cnn", head=head) for head in ("mean", "max", "attention")]
 VARIANTS += [_variant("cnn", frame_stride=stride) for stride in (1, 4)]
+VARIANTS += [_variant("cnn", separable=1), _variant("cnn", separable=3)]
 VARIANTS += [_variant("mobilenet_v3", size="large", stem_stride=2), _variant("mha_rnn", stride=1)]
 VARIANTS += [_variant(name, head="class_attention") for name in ("backbone", "cnn6", "crnn", *_NEWER)]
 VARIANTS += [_variant("crnn", head="mean_max"), _variant("kwt", summary="mean"), _variant("ast", patchout=0.5)]
@@ -213,6 +214,9 @@ def test_options_reach_the_builder_and_typos_raise():
         ("cnn", {"filters": [8.5]}, r"filters\[0\] of 'cnn' must be a positive integer"),
         ("cnn", {"filters": [8, True]}, r"filters\[1\] of 'cnn' must be a positive integer"),
         ("cnn", {"frame_stride": 0}, "frame_stride of 'cnn' must be a positive integer up to 4096, not 0"),
+        ("cnn", {"separable": 4}, "separable of 'cnn' must be one of 0, 1, 2, 3, not 4"),
+        ("cnn", {"separable": -1}, "separable of 'cnn' must be one of"),
+        ("cnn", {"separable": "1"}, "separable of 'cnn' must be one of"),
         ("cnn", {"dropout": 2}, r"dropout of 'cnn' must be a number in \[0, 1\), not 2"),
         ("cnn", {"dropout": "x"}, "dropout of 'cnn' must be a number"),
         ("attention", {"dropout": float("nan")}, "dropout of 'attention' must be a number"),

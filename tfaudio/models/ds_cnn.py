@@ -6,15 +6,13 @@ import keras
 from keras import layers, ops
 
 from tfaudio.models.layers import (
-    Tensor,
     check_flag,
     check_options,
-    conv_unit,
-    depthwise,
     masked_mean,
     model_inputs,
     normalized,
     pad_frames,
+    separable_unit,
     stride_mask,
 )
 from tfaudio.models.registry import MODELS
@@ -65,14 +63,8 @@ def ds_cnn(
     mask = mask if causal else stride_mask(mask)
     x = normalized(x, mask)
     for _ in range(blocks):
-        x, mask = _separable(x, mask, filters, causal)
+        x, mask = separable_unit(x, mask, filters=filters, causal=causal)
     x = masked_mean(ops.mean(x, axis=2), mask)
     x = layers.Dropout(dropout)(x)
     logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name="ds_cnn")
-
-
-def _separable(x: Tensor, mask: Tensor | None, filters: int, causal: bool) -> tuple[Tensor, Tensor | None]:
-    x = depthwise(x, (3, 3), causal=causal)
-    x = normalized(x, mask)
-    return conv_unit(x, mask, filters=filters, kernel=1)

@@ -120,6 +120,17 @@ def conv_unit(
     return normalized(x, mask, activation), mask
 
 
+def separable_unit(
+    x: Tensor, mask: Tensor | None, *, filters: int, stride: int = 1, causal: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """A 3x3 depthwise and a 1x1 convolution, each with batch normalisation and ReLU, as MobileNet has them.
+
+    A ninth of the weights and multiplications of a 3x3 `conv_unit`, or little more, where there are many channels.
+    """
+    x = normalized(depthwise(x, (3, 3), stride=stride, causal=causal), stride_mask(mask, stride))
+    return conv_unit(x, stride_mask(mask, stride), filters=filters, kernel=1)
+
+
 def normalized(x: Tensor, mask: Tensor | None, activation: str | None = "relu") -> Tensor:
     """Batch normalisation and activation behind a layer without a bias; padded frames are zero after it."""
     x = batch_norm(x, mask)

@@ -11,12 +11,10 @@ from tfaudio.models.layers import (
     check_share,
     check_width,
     conv_unit,
-    depthwise,
     model_inputs,
-    normalized,
     pool_frames,
     scaled,
-    stride_mask,
+    separable_unit,
     to_logits,
 )
 from tfaudio.models.registry import MODELS
@@ -68,9 +66,7 @@ def mobilenet_v1(
     x = layers.Reshape((-1, input_shape[1], 1))(x)
     x, mask = conv_unit(x, mask, filters=scaled(32, width), stride=2)
     for stride, channels in BLOCKS:
-        x = depthwise(x, (3, 3), stride=stride)
-        mask = stride_mask(mask, stride)
-        x, mask = conv_unit(normalized(x, mask), mask, filters=scaled(channels, width), kernel=1)
+        x, mask = separable_unit(x, mask, filters=scaled(channels, width), stride=stride)
     x = pool_frames(ops.mean(x, axis=2), mask, head)
     logits = to_logits(x, mask, num_classes=num_classes, dropout=dropout)
     return keras.Model(inputs, logits, name="mobilenet_v1")
