@@ -80,6 +80,15 @@ def test_a_cut_file_is_refused_alike_by_path_by_bytes_and_from_a_pipe(
     assert said_of(Pipe(cut), str(path)) == said
 
 
+def test_what_sox_writes_into_a_pipe_is_read_to_its_end() -> None:
+    whole = bytearray(encode("WAV", "PCM_24", noise(1000)))
+    size = whole.index(b"data") + 4
+    whole[4:8] = (0x7FFFF024).to_bytes(4, "little")
+    whole[size : size + 4] = (0x7FFFF000 - 0x7FFFF000 % 3).to_bytes(4, "little")
+    assert said_of(Pipe(bytes(whole)), "-") is None
+    assert len(read_bytes(bytes(whole), "-")[0]) == 1000
+
+
 def test_bytes_and_blocks_hold_the_mean_of_the_channels(tmp_path: Path) -> None:
     samples = np.stack([noise(150_000), np.zeros(150_000, np.float32)], axis=1)  # longer than two blocks
     path = tmp_path / "stereo.wav"

@@ -83,6 +83,18 @@ def folder_written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Makes a path absolute, with ~ as a shell reads it, which leaves --flag=~/x as it is.
+
+    Raises:
+      TfaudioError: if it begins with the home of somebody who has none.
+    """
+    try:
+        return Path(os.path.abspath(Path(path).expanduser()))
+    except RuntimeError as error:
+        raise TfaudioError(f"{path} begins with the home of a user who is not known here; write ./{path}.") from error
+
+
 def refuse_existing(
     path: str | os.PathLike[str],
     *,

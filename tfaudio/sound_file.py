@@ -31,6 +31,7 @@ _ALIGNMENT = 64  # bytes; TensorFlow takes over an array that begins at a multip
 _LARGEST_OGG_PAGE = 255 * 5_760
 _UNCOMPRESSED = (1, 3, 0xFFFE)  # WAV's codes of integers, floats and either; a block of these is a sample
 _UNKNOWN_SIZE = 0xFFFFFFFF  # what programs that write into a pipe put where the length belongs
+_SOX_UNKNOWN = 0x7FFFF000  # likewise of SoX, less what is no whole frame
 _UNKNOWN_FRAMES = 2**62  # libsndfile's answer for a FLAC without a length is above
 
 
@@ -280,7 +281,7 @@ def _of_wav(stream: IO[bytes], size: int) -> _Amount | None:
             code, block_align = struct.unpack_from("<H10xH", body)
         elif name == b"data":
             length = long_length if length == _UNKNOWN_SIZE and long_length else length
-            if length == _UNKNOWN_SIZE:
+            if length == _UNKNOWN_SIZE or _SOX_UNKNOWN - block_align < length <= _SOX_UNKNOWN:
                 return None
             if code in _UNCOMPRESSED and block_align:
                 return _Amount(length // block_align, present // block_align, "samples")

@@ -30,6 +30,8 @@ def step(title: str, *arguments: str) -> None:
 
 def make_room(folder: Path) -> None:
     """Empties the folder of an earlier demo; a folder of anything else is left alone."""
+    if folder.exists() and not folder.is_dir():
+        sys.exit(f"{folder} is a file; name a folder with --output_dir.")
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / MARKER).is_file():
             sys.exit(f"{folder} exists and is not from an earlier demo; name another with --output_dir.")

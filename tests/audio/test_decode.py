@@ -213,6 +213,7 @@ LAYOUTS = {
     "LIST behind": chunked(pcm_format(), (b"data", RAMP.tobytes()), (b"LIST", b"INFOISFT")),
     "format of 18 bytes": chunked((b"fmt ", pcm_format()[1] + b"\0\0"), (b"data", RAMP.tobytes())),
     "length left open": chunked(pcm_format(), (b"data", RAMP.tobytes()), length=0xFFFFFFFF),
+    "length left open by SoX": chunked(pcm_format(), (b"data", RAMP.tobytes()), length=0x7FFFF000),
     "length left open behind JUNK": chunked(
         (b"JUNK", b"\0" * 28), pcm_format(), (b"data", RAMP.tobytes()), length=0xFFFFFFFF
     ),

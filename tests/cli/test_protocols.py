@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfaudio.bundle import load_bundle, read_config
+from tfaudio.bundle import check_whole, load_bundle, read_config
 from tfaudio.cli.main import main
 from tfaudio.cli.train import summary_line
 from tfaudio.data.labelled import read_labelled_data
+from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.evaluate import score_clips
 from tfaudio.training.trainer import shuffled_labels
 
@@ -276,6 +278,53 @@ def test_a_run_for_use_is_trained_on_all_and_measured_on_none(
     for wrong in ("--folds=1", "--json=result.json"):
         assert main([*command, f"--output_dir={tmp_path / 'wrong'}", wrong]) in (1, 2)
         assert "data.train_on_all" in capsys.readouterr().err
+
+
+def test_seeds_for_use_are_averaged(
+    tones: Path, tone_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", f"--data_dir={tones}", *tone_flags, "--set=data.train_on_all=true", "--seeds=0,1"]
+    assert main([*command, f"--output_dir={tmp_path / 'all'}"]) == 0
+    assert main(["ensemble", str(tmp_path / "all"), "--across_folds", f"--output_dir={tmp_path / 'mean'}"]) == 0
+    assert read_config(tmp_path / "mean").model.name == "ensemble"
+
+
+def test_what_stands_is_replaced_only_by_what_can_be_trained(
+    train: Train, tones: Path, tone_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, "--folds=1")
+    before = weights(tmp_path)
+    command = ["train", f"--data_dir={tones}", f"--output_dir={tmp_path}", *tone_flags, "--folds=1", "--overwrite"]
+    assert main([*command, "--model=audio_text"]) == 1
+    assert "no training recording has a text" in capsys.readouterr().err
+    assert weights(tmp_path) == before
+
+
+def test_a_cross_validation_that_is_continued_is_not_whole_until_it_ends(
+    train: Train, tones: Path, tone_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tmp_path, "--folds=1", "--seeds=0,1")
+    command = ["train", f"--data_dir={tones}", f"--output_dir={tmp_path}", *tone_flags, "--folds=1", "--resume"]
+    assert main([*command, "--seeds=0"]) == 1  # seed 1 would stand there and not count
+    check_whole(tmp_path)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tfaudio.training.trainer.train", stop)
+    with contextlib.suppress(KeyboardInterrupt):
+        main([*command, "--seeds=0,1,2"])
+    with pytest.raises(TfaudioError, match="its training did not finish"):
+        check_whole(tmp_path)
+
+
+def test_a_nested_choice_takes_no_teacher(
+    train: Train, tones: Path, tone_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path / "teacher", "--folds=all")
+    command = ["train", f"--data_dir={tones}", *tone_flags, f"--output_dir={tmp_path / 'run'}", "--protocol=nested"]
+    assert main([*command, "--candidate=", "--candidate=training.epochs=2", f"--teacher={tmp_path / 'teacher'}"]) == 1
+    assert "a nested choice leaves two folds out" in capsys.readouterr().err
 
 
 @pytest.fixture

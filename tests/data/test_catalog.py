@@ -128,6 +128,11 @@ def test_wrong_places(tmp_path: Path) -> None:
         read("esc-10", tmp_path)
 
 
+def test_a_home_that_is_not_there_is_told() -> None:
+    with pytest.raises(TfaudioError, match=r"~nobody_here/x begins with the home of a user who is not known here"):
+        read("folder", Path("~nobody_here/x"))
+
+
 def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "sounds/dog/a.wav", "sounds/cat/b.wav")
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -154,6 +154,13 @@ def test_class_thresholds_part_a_class_from_the_rest_where_f1_is_best() -> None:
     assert found["cat"] == pytest.approx(0.8)
 
 
+def test_thresholds_of_tiny_scores_still_part_them() -> None:
+    scores = np.array([[9e-7, 1.0], [2e-7, 1.0], [1e-7, 1.0], [0.5, 0.5]])
+    targets = np.array([[1, 1], [1, 1], [0, 1], [1, 0]], bool)
+    cut = class_thresholds(scores, targets, LabelMap(("rare", "usual")))["rare"]
+    assert 1e-7 < cut <= 2e-7
+
+
 @given(st.integers(0, 10_000))
 def test_no_threshold_has_a_better_f1(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -145,6 +145,8 @@ def test_runs_of_another_kind_are_not_resumed() -> None:
     planned = plan_runs(RunConfig(), dataset(), folds=[0, 1], seeds=[0, 1])
     check_known_runs(planned, [])
     check_known_runs(planned, ["fold_0_seed_0"])
-    for standing in (["fold_0", "fold_1"], [""]):
+    check_known_runs(planned, ["fold_0_seed_0", "candidates"], nested=True)
+    # What is not planned would stand there and count in no figure.
+    for standing in (["fold_0", "fold_1"], [""], ["fold_0_seed_0", "fold_2_seed_0"], ["candidates"]):
         with pytest.raises(TfaudioError, match="same --folds, --seeds and --protocol"):
             check_known_runs(planned, standing)

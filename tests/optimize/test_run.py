@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import soundfile
 from ai_edge_litert.interpreter import Interpreter
 
-from tfaudio.bundle import Bundle, load_bundle
+from tfaudio.bundle import WEIGHTS, Bundle, load_bundle
 from tfaudio.cli.main import main
 from tfaudio.config import ClipConfig, RunConfig
 from tfaudio.evaluation.evaluate import evaluate
@@ -226,6 +227,11 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("spoilt")
+def test_runs_that_were_not_scored_are_not_compared(done: Optimized, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *(str(done.folder / name / "run") for name in ("prune", "cluster"))]) == 1
+    assert "was not scored yet; do so by `tfaudio evaluate" in capsys.readouterr().err
+
+
 def test_a_method_that_spoils_the_model_is_withheld(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +285,19 @@ def test_mistakes_are_told_in_a_sentence(bundle: Bundle, tmp_path: Path, capsys:
     says("--overwrite", call[0], f"--output_dir={bundle.path}")
     says("does not exist", *call, f"--data_dir={tmp_path / 'gone'}")
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_run_that_would_be_replaced_is_refused(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pruned = tmp_path / "prune" / "run"
+    shutil.copytree(bundle.path, pruned)
+    (tmp_path / "report.json").touch()
+    command = (f"--run_dir={pruned}", f"--output_dir={tmp_path}", "--method=cluster", "--overwrite")
+    code, said = complaint(capsys, *command)
+    assert code == 1
+    assert "whose files are replaced" in said
+    assert (pruned / WEIGHTS).is_file()
 
 
 def test_runs_that_cannot_be_trained_so_are_refused(bundle: Bundle, tmp_path: Path) -> None:

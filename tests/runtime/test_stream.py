@@ -153,6 +153,22 @@ def test_what_is_no_audio_is_refused(step_model: StepModel) -> None:
         Stream(step_model, detector=DetectorConfig(ignore=("robin",)))
 
 
+def test_what_a_model_calls_unknown_is_no_detection(step_model: StepModel) -> None:
+    labels = step_model.metadata.labels
+    known = replace(step_model.metadata, thresholds={labels.names[0]: 0.3, labels.names[1]: 0.9}, unknown_below=0.7)
+    found = DetectorConfig.of_model(known).thresholds
+    assert found == {**dict.fromkeys(labels, 0.7), labels.names[1]: 0.9}
+    assert DetectorConfig.of_model(replace(known, unknown_below=0.4)).thresholds[labels.names[2]] == 0.5
+
+
+def test_labels_with_an_underscore_are_ignored_beside_those_that_are_named(step_model: StepModel) -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    metadata = replace(step_model.metadata, labels=LabelMap(("_noise_", "dog", "rain")), thresholds={})
+    assert detector_of(parser.parse_args(["model.tflite", "--ignore=dog"]), metadata).ignore == ("dog", "_noise_")
+    assert detector_of(parser.parse_args(["model.tflite"]), metadata).ignore == ("_noise_",)
+
+
 # In a process of its own: what earlier tests of this one left running takes and gives back memory at any time.
 AN_HOUR_OF_SILENCE = """
 import sys

@@ -25,7 +25,8 @@ Trains a run on for some epochs with tensorflow-model-optimization, and exports 
 One table compares them with the run as it was, and with a control that was trained on as long without any method. A
 method's files pass the gate of `tfaudio export`, and may lose no more accuracy than it allows against the run as it
 was; otherwise they are not written, and the command exits with 1. OUT/prune/run and OUT/cluster/run are run folders
-for every other command. It takes cnn, ds_cnn, bc_resnet and dense, trained on windows.
+that `tfaudio evaluate`, `calibrate`, `export` and others take. It takes cnn, ds_cnn, bc_resnet and dense, trained on
+windows.
 
   tfaudio optimize --run_dir=runs/birds --output_dir=optimized/birds --method=qat --epochs=10
 """

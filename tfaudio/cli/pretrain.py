@@ -13,7 +13,7 @@ from absl import flags
 from tfaudio.cli import UsageError, command_line, load_tensorflow, refuse_arguments
 from tfaudio.cli.settings import assignments, define_settings, of_section, settings_from
 from tfaudio.cli.train import check_protocol_flags, define_protocol, official_folds
-from tfaudio.files import make_writable_folder, refuse_existing, write_json
+from tfaudio.files import absolute, make_writable_folder, refuse_existing, write_json
 
 if TYPE_CHECKING:
     from tfaudio.config import RunConfig
@@ -113,7 +113,7 @@ def _parts(
             raise UsageError("--validation_fraction goes with --dataset: recordings without labels have no splits.")
         if config.data.data_dir is None:
             raise UsageError("--data_dir is needed: the folder of recordings.")
-        return [("", config, unlabelled_clips(Path(config.data.data_dir).expanduser().absolute(), skipped))]
+        return [("", config, unlabelled_clips(absolute(config.data.data_dir), skipped))]
     spec = read_dataset(config.data)
     skipped += spec.skipped
     by_group = flag_values.protocol == "leave_one_group_out"

@@ -94,7 +94,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     if config.data.train_on_all and flag_values.json:
         raise UsageError("data.train_on_all measures nothing, so --json has nothing to write; leave one of them out.")
-    from tfaudio.bundle import CHOICE, RESULT, SHARED_CONFIG, clear, fold_folders, is_run_folder
+    from tfaudio.bundle import CANDIDATES, CHOICE, RESULT, SHARED_CONFIG, clear, fold_folders, is_run_folder
     from tfaudio.data.catalog import read_dataset
     from tfaudio.evaluation.plan import Choice, check_known_runs, plan_candidates, plan_runs
     from tfaudio.evaluation.protocol import protocol_of
@@ -109,14 +109,15 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if flag_values.resume:
         _check_shared_settings(output_dir, config)
         standing = [""] if is_run_folder(output_dir) else [folder.name for folder in fold_folders(output_dir)]
-        check_known_runs(runs, standing)
+        standing += [CANDIDATES] * (output_dir / CANDIDATES).is_dir()
+        check_known_runs(runs, standing, nested=bool(candidates))
 
     load_tensorflow()
     from tfaudio.data.augmentation import check_backgrounds
     from tfaudio.data.labelled import read_labelled_data, split_of
     from tfaudio.training.distillation import find_teachers
     from tfaudio.training.pretrained import find_pretrained
-    from tfaudio.training.trainer import check_inputs_stay, check_settings, check_validation
+    from tfaudio.training.trainer import check_inputs_stay, check_learnable, check_settings, check_validation
 
     check_inputs_stay(output_dir, config)
     trials: dict[str, list[Candidate]] = {}  # by folder: one training, scored for one fold or for two
@@ -136,8 +137,12 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     make_writable_folder(output_dir)
     data = read_labelled_data(config)
     runs = _testable(runs, data, by_group=by_group)
+    for run in (*runs, *(served[0].run for served in trials.values())):
+        check_learnable(run.config, data)
     if not flag_values.resume:
-        clear(output_dir)
+        clear(output_dir)  # now that there is something to put in the place of what stood there
+    elif runs[0].folder:
+        (output_dir / RESULT).unlink(missing_ok=True)  # without it, a stop between runs is seen
     if runs[0].folder and not (flag_values.resume and (output_dir / SHARED_CONFIG).is_file()):
         write_json(output_dir / SHARED_CONFIG, config.to_dict())
     choices: dict[str, Choice] = {}
@@ -163,6 +168,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         if not config.data.train_on_all:
             results.append(_score(run, bundle, data))
     if config.data.train_on_all:
+        if runs[0].folder:
+            write_json(output_dir / RESULT, {"seeds": seeds, "measured": "nothing: no recording was held out"})
         print("no recording was held out to test on, so nothing was measured")
         print(f"run folder: {output_dir}")
         return 0
@@ -364,7 +371,7 @@ def official_folds(flag_values: flags.FlagValues, known: tuple[int, ...]) -> lis
     if text is None:
         return []
     if not known:
-        if flag_values.folds:
+        if flag_values.folds is not None:
             raise TfaudioError(f"--folds={text}: this data set has no official folds; leave the flag out.")
         raise TfaudioError(
             f"--protocol={flag_values.protocol}: this data set has no official folds; list it in a manifest with a "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from tfaudio.data.readers.walk import files_below
 from tfaudio.data.spec import AUDIO_EXTENSIONS, Skipped
 from tfaudio.data.split import Split
 from tfaudio.errors import TfaudioError
+from tfaudio.files import absolute
 from tfaudio.golden import sha256
 from tfaudio.sound_file import mono_blocks, open_recording
 
@@ -66,7 +66,7 @@ def check_backgrounds(config: RunConfig, split: Split) -> None:
     background = config.augment.background
     if not background.probability or not background.dir:
         return
-    root = Path(os.path.abspath(Path(background.dir).expanduser()))
+    root = absolute(background.dir)
     backgrounds = [path for path in files_below(root, []) if path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file()]
     held_out = [Path(clip.path) for clip in (*split.validation, *split.test)]
     # Few files are of one size, so few are read.
@@ -97,7 +97,7 @@ def _read_folder(folder: str | None, key: str, sample_rate: int, megabytes: floa
     Returns:
       float32 [n] each; at least one.
     """
-    root = Path(os.path.abspath(Path(folder or "").expanduser()))
+    root = absolute(folder or "")
     if not folder or not root.is_dir():
         raise TfaudioError(f"{key} names {folder}, which is no folder; name one that holds recordings.")
     unreadable: list[Skipped] = []

@@ -5,7 +5,6 @@ A reader looks at names, tables and sizes only: no audio is decoded here.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +21,7 @@ from tfaudio.data.readers.speech import read_fsdd, read_speech_commands
 from tfaudio.data.spec import NOT_AUDIO, DatasetSpec
 from tfaudio.data.synthetic import synthetic_folder, synthetic_tags_folder
 from tfaudio.errors import TfaudioError
+from tfaudio.files import absolute
 from tfaudio.registry import Registry
 
 
@@ -88,7 +88,7 @@ def read_dataset(config: DataConfig) -> DatasetSpec:
     """
     entry = DATASETS[config.dataset]
     if config.data_dir is not None:
-        path = Path(os.path.abspath(Path(config.data_dir).expanduser()))
+        path = absolute(config.data_dir)
     elif entry.built_in is None:
         raise TfaudioError(f"Data set '{entry.name}' has to be told where it lies; set data.data_dir (--data_dir).")
     else:

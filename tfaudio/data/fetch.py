@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from tfaudio.data.catalog import Archive, CatalogEntry
 from tfaudio.errors import TfaudioError
-from tfaudio.files import check_folder_is_free, folder_written_whole
+from tfaudio.files import absolute, check_folder_is_free, folder_written_whole
 
 _TRIES = 5  # in a row without a single new byte
 _WAIT_SECONDS = 2.0  # before the next try, times the tries so far
@@ -49,7 +49,7 @@ def fetch_dataset(entry: CatalogEntry, output_dir: str | os.PathLike[str], *, pr
     """
     if not entry.archives:
         raise TfaudioError(f"Data set '{entry.name}' is not fetched by this command. {_by_hand(entry)}")
-    output_dir = Path(os.path.abspath(Path(output_dir).expanduser()))
+    output_dir = absolute(output_dir)
     check_folder_is_free(output_dir)
     downloads = output_dir.parent / f".{output_dir.name}.download"
     archives = [_download_checked(archive, downloads, entry, progress) for archive in entry.archives]

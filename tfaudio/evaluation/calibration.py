@@ -171,8 +171,14 @@ def class_thresholds(scores: Array, targets: npt.NDArray[Any], labels: LabelMap)
         hits_below = np.searchsorted(np.sort(own[positive]), cuts)
         f1 = 2 * (positive.sum() - hits_below) / (len(own) - below + positive.sum())
         if f1.max() > 0:
-            found[label] = round(float(cuts[f1.argmax()]), 6)
+            found[label] = _short(float(cuts[f1.argmax()]), own)
     return found
+
+
+def _short(cut: float, scores: Array) -> float:
+    """A threshold in six digits, if they part the scores as all of them do."""
+    short = float(f"{cut:.6g}")
+    return short if 0 < short < 1 and np.array_equal(scores >= short, scores >= cut) else cut
 
 
 def unknown_threshold(scores: Array, targets: npt.NDArray[np.integer[Any]], *, keep: float = 0.95) -> float:

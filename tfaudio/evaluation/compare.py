@@ -112,6 +112,11 @@ def _files(path: Path, seed: int | None) -> list[Path]:
         return [path]
     runs = [] if is_run_folder(path) else fold_folders(path)
     if not runs:
+        if not (path / PREDICTIONS).is_file() and is_run_folder(path):
+            raise TfaudioError(
+                f"{path} was not scored yet; do so by `tfaudio evaluate --run_dir={path} --report_dir=DIR`, and name "
+                "that DIR here."
+            )
         if not (path / PREDICTIONS).is_file():
             raise TfaudioError(
                 f"{path} holds no {PREDICTIONS}; name a run folder, one that `tfaudio evaluate --report_dir` wrote, or "

@@ -180,20 +180,23 @@ def plan_candidates(run: PlannedRun, candidates: Sequence[Mapping[str, Any]], sp
     return planned
 
 
-def check_known_runs(planned: Iterable[PlannedRun], standing: Sequence[str]) -> None:
-    """Refuses to resume runs other than those of the folder.
+def check_known_runs(planned: Iterable[PlannedRun], standing: Sequence[str], *, nested: bool = False) -> None:
+    """Refuses to resume runs other than those of the folder: what is measured has to be all that stands there.
 
     Args:
       planned: what is asked for.
-      standing: names of the run folders inside the output folder; "" if it is one itself.
+      standing: names of the folders inside the output folder, of runs and of a choice; "" if it is a run itself.
+      nested: candidates are asked for.
 
     Raises:
-      TfaudioError: if there are some, and none of them is planned.
+      TfaudioError: if there are some that are not planned.
     """
-    if standing and not {run.folder for run in planned} & set(standing):
-        known = "a single run" if standing[0] == "" else f"other runs ({', '.join(standing)})"
+    known = {run.folder for run in planned} | ({CANDIDATES} if nested else set())
+    if others := [name for name in standing if name not in known]:
+        told = "a single run" if others[0] == "" else f"other runs ({', '.join(others)})"
         raise TfaudioError(
-            f"The output folder holds {known}; resume with the same --folds, --seeds and --protocol, or name another."
+            f"The output folder holds {told}; resume with the same --folds, --seeds and --protocol, or more folds and "
+            "seeds, or name another."
         )
 
 

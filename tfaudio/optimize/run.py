@@ -91,6 +91,8 @@ def optimize_run(
     config, gate, say = config or OptimizeConfig(), gate or GateConfig(), progress or (lambda _: None)
     output_dir = Path(output_dir)
     refuse_existing(output_dir, overwrite=overwrite)
+    if any(bundle.path.resolve().is_relative_to((output_dir / name).resolve()) for name in METHODS):
+        raise TfaudioError(f"{bundle.path} lies in {output_dir}, whose files are replaced; name another --output_dir.")
     features = _random_features(bundle)  # which tells runs apart that have no twin
     twin = build_twin(bundle.body(), features)
     make_writable_folder(output_dir)

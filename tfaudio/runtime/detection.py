@@ -13,6 +13,7 @@ from tfaudio.config import Config
 from tfaudio.config.base import check_range
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
+from tfaudio.model_settings import ModelMetadata
 
 Array = npt.NDArray[np.float32]
 
@@ -44,6 +45,14 @@ class DetectorConfig(Config):
     longest_seconds: float = 10.0
     ignore: tuple[str, ...] = ()
     report: Literal["end", "start", "both"] = "end"
+
+    @classmethod
+    def of_model(cls, metadata: ModelMetadata) -> DetectorConfig:
+        """Settings of a model: its thresholds, and of no class less than what its best answer is believed from."""
+        thresholds, least = dict(metadata.thresholds), metadata.unknown_below
+        if least is not None:
+            thresholds = {label: max(thresholds.get(label, cls.threshold), least) for label in metadata.labels}
+        return cls(thresholds=thresholds)
 
     def check(self) -> None:
         check_range("detector.threshold", self.threshold, 0, 1)

@@ -65,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--ignore",
         action="append",
         metavar="LABEL",
-        help="class not to report; may be repeated (default: those that begin with _)",
+        help="class not to report, beside those that begin with _; may be repeated",
     )
     parser.add_argument("--report", choices=("end", "start", "both"), default=defaults.report, help="when to report")
     parser.add_argument("--hop_seconds", type=float, help="from score to score, of a model that is not streaming")
@@ -79,9 +79,10 @@ def detector_of(options: argparse.Namespace, metadata: ModelMetadata) -> Detecto
     Raises:
       TfaudioError: if one is out of range, or names no label of the model.
     """
-    threshold, thresholds = options.threshold, {}
-    if threshold is None:
-        threshold, thresholds = DetectorConfig().threshold, dict(metadata.thresholds)
+    config = DetectorConfig.of_model(metadata)
+    if options.threshold is not None:
+        config = DetectorConfig(threshold=options.threshold)
+    thresholds = dict(config.thresholds)
     for pair in options.threshold_of:
         label, separator, score = pair.rpartition("=")
         try:
@@ -90,13 +91,11 @@ def detector_of(options: argparse.Namespace, metadata: ModelMetadata) -> Detecto
             separator = ""
         if not separator:
             raise TfaudioError(f"--threshold_of takes LABEL=SCORE, such as {metadata.labels[0]}=0.8, not '{pair}'.")
-    ignore = options.ignore
-    if ignore is None:
-        ignore = [label for label in metadata.labels if label.startswith("_")]
+    ignore = [*(options.ignore or ()), *(label for label in metadata.labels if label.startswith("_"))]
     for label in (*thresholds, *ignore):
         metadata.labels.index(label)
     return DetectorConfig(
-        threshold=threshold,
+        threshold=config.threshold,
         thresholds=thresholds,
         release=options.release,
         smoothing_seconds=options.smoothing_seconds,

@@ -74,7 +74,7 @@ class Stream:
         on_scores: OnScores | None = None,
     ) -> None:
         self._scorer, self._on_scores = scorer, on_scores
-        self._config = detector or DetectorConfig(thresholds=dict(scorer.metadata.thresholds))
+        self._config = detector or DetectorConfig.of_model(scorer.metadata)
         self._rate = scorer.metadata.sample_rate
         self.sample_rate = self._rate if sample_rate is None else sample_rate
         if not MIN_SAMPLE_RATE <= self.sample_rate <= MAX_SAMPLE_RATE:

@@ -37,6 +37,11 @@ def find_teachers(config: RunConfig, spec: DatasetSpec, split: Split) -> list[Pa
     found: list[Path] = []
     for name in config.training.teacher:
         fitting = [folder for folder in run_folders(Path(name)) if own.items() <= read_split(folder).items()]
+        if not fitting and config.data.left_out_fold is not None:
+            raise TfaudioError(
+                "training.teacher (--teacher): a nested choice leaves two folds out, and no run of another kind was "
+                "trained without both; leave out the teacher, or --protocol=nested."
+            )
         if not fitting:
             raise TfaudioError(
                 f"training.teacher (--teacher): {name} holds no run that was trained and tested on the very recordings "

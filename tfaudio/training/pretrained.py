@@ -112,11 +112,13 @@ def find_pretrained(config: RunConfig, spec: DatasetSpec) -> Path | None:
     left_out = [] if config.data.left_out_fold is None else spec.clips
     left_out = [clip for clip in left_out if clip.fold == config.data.left_out_fold]
     known = found[folder]["recordings"].intersection(file_hashes([*split_of(config, spec).test, *left_out]))
+    way_out = "pre-train with the same --dataset and --folds"
+    if left_out:
+        way_out = "pre-train for a nested choice, which leaves two folds out, on other recordings (--data_dir alone)"
     if known and not config.training.initial_weights_saw_test:
         raise TfaudioError(
             f"training.initial_weights (--initial_weights): {folder} was trained on {len(known)} of this run's test "
-            "recordings, which would no longer be unknown; pre-train with the same --dataset and --folds, or pass "
-            "--initial_weights_saw_test."
+            f"recordings, which would no longer be unknown; {way_out}, or pass --initial_weights_saw_test."
         )
     return folder
 

@@ -26,6 +26,7 @@ from tfaudio.features.family import check_features
 from tfaudio.files import make_writable_folder, refuse_existing, write_json
 from tfaudio.models.backbone import backbone_variables
 from tfaudio.models.classifier import build_classifier, takes_mask
+from tfaudio.text import Tokenizer
 from tfaudio.training.averaging import averaged_classifier
 from tfaudio.training.checkpoint import RunKeeper
 from tfaudio.training.distillation import find_teachers, load_teachers, taught
@@ -89,9 +90,8 @@ def train(
     check_backgrounds(config, split)
     teachers = find_teachers(config, data.spec, split)
     pretrained = find_pretrained(config, data.spec)
-    tokenizer = None
-    if config.text.length:
-        tokenizer = build_tokenizer((recordings.clips[i].text for i in chosen), config.text, labels)
+    check_learnable(config, data)
+    tokenizer = _build_tokenizer(config, data, chosen) if config.text.length else None
     if config.training.initial_weights_saw_test:
         log("warning: the weights to start from may know test recordings; the result is no measure of unknown ones.")
     _report(log, data, split, targets[chosen])
@@ -311,6 +311,19 @@ def _write_split(run_dir: Path, config: RunConfig, data: LabelledData, split: Sp
     write_json(run_dir / bundle.SPLIT, split_record(config, data.spec, split))
 
 
+def check_learnable(config: RunConfig, data: LabelledData) -> None:
+    """Raises TfaudioError if nothing can be trained on: no recording of the training part, or none with a text."""
+    chosen = data.recordings.select(split_of(config, data.spec).train)
+    if not len(chosen):
+        raise TfaudioError("There is no usable recording to train on; add recordings or change the split.")
+    if config.text.length:
+        _build_tokenizer(config, data, chosen)
+
+
+def _build_tokenizer(config: RunConfig, data: LabelledData, chosen: np.ndarray) -> Tokenizer:
+    return build_tokenizer((data.recordings.clips[i].text for i in chosen), config.text, data.spec.labels)
+
+
 def _report(log: Callable[[str], None], data: LabelledData, split: Split, targets: np.ndarray) -> None:
     labels = data.spec.labels
 
@@ -325,8 +338,6 @@ def _report(log: Callable[[str], None], data: LabelledData, split: Split, target
     )
     for skipped in data.recordings.skipped:
         log(f"skipped {skipped.path}: {skipped.reason}")
-    if not counts.sum():
-        raise TfaudioError("There is no usable recording to train on; add recordings or change the split.")
     for name, count in zip(labels, counts, strict=True):
         if count < 2:
             log(f"warning: class '{name}' has {count} recording(s) to train on; it will hardly be learnt.")

@@ -72,7 +72,7 @@ export async function readModelInfo(bytes: Uint8Array, name: string): Promise<Mo
   checkUsable(settings, name);
   const checksum = await sha256(bytes.subarray(0, archive.start));
   if (checksum !== null && settings.model_sha256 !== undefined && checksum !== settings.model_sha256) throw damaged;
-  const labels = new TextDecoder().decode(labelsFile).trimEnd().split("\n");
+  const labels = labelsOf(new TextDecoder().decode(labelsFile));
   if (labels.length !== settings.num_labels) {
     throw new UserError(`${name} has ${settings.num_labels} outputs but ${labels.length} labels; export it again.`);
   }
@@ -113,6 +113,11 @@ export function checkUsable(settings: Pick<Settings, "format" | "text" | "stream
   }
 }
 
+/** The class names of a label file, one a line; spaces may be part of a name. */
+export function labelsOf(text: string): string[] {
+  return text.split("\n").map((line) => line.replace(/\r$/, "")).filter((line) => line.trim() !== "");
+}
+
 /**
  * The score from which on each class counts as heard.
  *
@@ -123,7 +128,8 @@ export function thresholdsOf(
   labels: readonly string[],
 ): Record<string, number> {
   const usual = score_activation === "sigmoid" ? 0.5 : 0;
-  return Object.fromEntries(labels.map((label) => [label, Math.max(thresholds?.[label] ?? usual, unknown_below ?? 0)]));
+  const own = new Map(Object.entries(thresholds ?? {})); // a label may be called "constructor"
+  return Object.fromEntries(labels.map((label) => [label, Math.max(own.get(label) ?? usual, unknown_below ?? 0)]));
 }
 
 /** Hexadecimal digest, or null where the browser keeps cryptography for pages under https and localhost. */

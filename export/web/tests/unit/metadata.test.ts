@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { checkUsable, thresholdsOf } from "../../src/metadata";
+import { checkUsable, labelsOf, thresholdsOf } from "../../src/metadata";
 
 describe("what a model says of itself", () => {
   it("decides from which score on a class is heard, as on other devices", () => {
@@ -10,6 +10,11 @@ describe("what a model says of itself", () => {
       dog: 0.5,
       rain: 0.2,
     });
+  });
+
+  it("takes labels as other devices do", () => {
+    expect(labelsOf("dog\r\n\nwhistle \n")).toEqual(["dog", "whistle "]);
+    expect(thresholdsOf({}, ["constructor"])).toEqual({ constructor: 0 });
   });
 
   it("shows what the page cannot run", () => {
