@@ -226,12 +226,12 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimize, "apply_method", spoil)
 
 
-@pytest.mark.usefixtures("spoilt")
 def test_runs_that_were_not_scored_are_not_compared(done: Optimized, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", *(str(done.folder / name / "run") for name in ("prune", "cluster"))]) == 1
     assert "was not scored yet; do so by `tfaudio evaluate" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("spoilt")
 def test_a_method_that_spoils_the_model_is_withheld(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
