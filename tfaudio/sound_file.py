@@ -30,8 +30,8 @@ _ALIGNMENT = 64  # bytes; TensorFlow takes over an array that begins at a multip
 # packets, an Opus packet at most 5,760 samples, a Vorbis packet fewer.
 _LARGEST_OGG_PAGE = 255 * 5_760
 _UNCOMPRESSED = (1, 3, 0xFFFE)  # WAV's codes of integers, floats and either; a block of these is a sample
-_UNKNOWN_SIZE = 0xFFFFFFFF  # what programs that write into a pipe put where the length belongs
-_SOX_UNKNOWN = 0x7FFFF000  # likewise of SoX, less what is no whole frame
+UNKNOWN_SIZE = 0xFFFFFFFF  # what programs that write into a pipe put where the length belongs
+SOX_UNKNOWN_SIZE = 0x7FFFF000  # likewise of SoX, less what is no whole frame
 _UNKNOWN_FRAMES = 2**62  # libsndfile's answer for a FLAC without a length is above
 
 
@@ -280,8 +280,8 @@ def _of_wav(stream: IO[bytes], size: int) -> _Amount | None:
         elif name == b"fmt " and len(body) >= 14:
             code, block_align = struct.unpack_from("<H10xH", body)
         elif name == b"data":
-            length = long_length if length == _UNKNOWN_SIZE and long_length else length
-            if length == _UNKNOWN_SIZE or _SOX_UNKNOWN - block_align < length <= _SOX_UNKNOWN:
+            length = long_length if length == UNKNOWN_SIZE and long_length else length
+            if length == UNKNOWN_SIZE or SOX_UNKNOWN_SIZE - block_align < length <= SOX_UNKNOWN_SIZE:
                 return None
             if code in _UNCOMPRESSED and block_align:
                 return _Amount(length // block_align, present // block_align, "samples")
@@ -291,14 +291,14 @@ def _of_wav(stream: IO[bytes], size: int) -> _Amount | None:
 
 def _of_aiff(stream: IO[bytes], size: int) -> _Amount | None:
     for name, length, _, present in _chunks(stream, size, ">"):
-        if name == b"SSND" and length != _UNKNOWN_SIZE:
+        if name == b"SSND" and length != UNKNOWN_SIZE:
             return _Amount(length - 8, present - 8)  # the first eight are no sound
     return None
 
 
 def _of_au(head: bytes, size: int) -> _Amount | None:
     offset, length = struct.unpack(">II" if head[:4] == b".snd" else "<II", head[4:])
-    return None if length == _UNKNOWN_SIZE else _Amount(length, size - offset)
+    return None if length == UNKNOWN_SIZE else _Amount(length, size - offset)
 
 
 def _of_wave64(stream: IO[bytes], size: int) -> _Amount | None:

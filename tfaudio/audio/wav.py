@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfaudio.config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from tfaudio.sound_file import SOX_UNKNOWN_SIZE, UNKNOWN_SIZE
 
 Decoded = tuple[tf.Tensor, tf.Tensor]
 
@@ -60,8 +61,6 @@ def mono(samples: tf.Tensor) -> tf.Tensor:
     return tf.cond(tf.shape(samples)[1] > 1, lambda: tf.reduce_mean(samples, axis=1), lambda: tf.reshape(samples, [-1]))
 
 
-# What programs that write into a pipe put where the length belongs: most of them, and SoX, less what is no whole frame.
-_OPEN, _SOX_OPEN = 0xFFFFFFFF, 0x7FFFF000
 # Mono, 16-bit PCM, the header of 44 bytes that nearly all programs write. \C is any byte to RE2.
 PLAIN_WAV = r"RIFF\C{4}WAVEfmt \x10\x00{3}\x01\x00\x01\x00\C{8}\x02\x00\x10\x00data\C{4}"
 PLAIN_BYTES = 44
@@ -71,7 +70,7 @@ def decode_plain_wav(contents: tf.Tensor) -> Decoded:
     """Decodes what begins with PLAIN_WAV: no chunks to walk, hence a tenth of the operators of `decode_wav`."""
     header = tf.io.decode_raw(tf.strings.substr(contents, 24, 20), tf.int32)
     length, present = header[4], tf.strings.length(contents) - PLAIN_BYTES
-    length = tf.where((length == -1) | (length == _SOX_OPEN), present, length)
+    length = tf.where((length == -1) | (length == SOX_UNKNOWN_SIZE), present, length)
     contents = require(
         contents,
         (length >= 0) & (length // 2 <= present // 2),
@@ -122,14 +121,14 @@ def _wav_header(contents: tf.Tensor) -> _Wav:
         return tf.where(ds64 >= 0, _unsigned(low) + _unsigned(high) * 2**32, size - data)
 
     frame_bytes = words[3] & 0xFFFF
-    is_open = (length == _OPEN) | ((length <= _SOX_OPEN) & (length > _SOX_OPEN - _unsigned(frame_bytes)))
+    of_sox = (length <= SOX_UNKNOWN_SIZE) & (length > SOX_UNKNOWN_SIZE - _unsigned(frame_bytes))
     return _Wav(
         tag=tf.where(tag == 0xFFFE, words[6] & 0xFFFF, tag),  # EXTENSIBLE: the coding is in its GUID
         channels=channels,
         sample_rate=words[1],
         frame_bytes=frame_bytes,
         data_start=data,
-        data_length=tf.cond(is_open, open_length, lambda: length),
+        data_length=tf.cond((length == UNKNOWN_SIZE) | of_sox, open_length, lambda: length),
         size=size,
     )
 

@@ -109,7 +109,8 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     if flag_values.resume:
         _check_shared_settings(output_dir, config)
         standing = [""] if is_run_folder(output_dir) else [folder.name for folder in fold_folders(output_dir)]
-        standing += [CANDIDATES] * (output_dir / CANDIDATES).is_dir()
+        if (output_dir / CANDIDATES).is_dir():
+            standing.append(CANDIDATES)
         check_known_runs(runs, standing, nested=bool(candidates))
 
     load_tensorflow()
@@ -123,9 +124,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     trials: dict[str, list[Candidate]] = {}  # by folder: one training, scored for one fold or for two
     for candidate in (candidate for of_fold in tried.values() for candidate in of_fold):
         trials.setdefault(candidate.run.folder, []).append(candidate)
+    trial_runs = [served[0].run for served in trials.values()]
     for run in [candidate.run for candidate in tried[runs[0].fold]] if candidates else runs[:1]:
         check_settings(run.config, len(spec.labels))  # a mistake is found before hours of decoding
-    for run in (*runs, *(served[0].run for served in trials.values())):
+    for run in (*runs, *trial_runs):
         # An unknown fold, or one that no teacher fits, is found now, not after the folds before it.
         split = split_of(run.config, spec)
         check_validation(run.config, split)
@@ -137,7 +139,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     make_writable_folder(output_dir)
     data = read_labelled_data(config)
     runs = _testable(runs, data, by_group=by_group)
-    for run in (*runs, *(served[0].run for served in trials.values())):
+    for run in (*runs, *trial_runs):
         check_learnable(run.config, data)
     if not flag_values.resume:
         clear(output_dir)  # now that there is something to put in the place of what stood there

@@ -112,17 +112,17 @@ def _files(path: Path, seed: int | None) -> list[Path]:
         return [path]
     runs = [] if is_run_folder(path) else fold_folders(path)
     if not runs:
-        if not (path / PREDICTIONS).is_file() and is_run_folder(path):
+        if (path / PREDICTIONS).is_file():
+            return [path / PREDICTIONS]
+        if is_run_folder(path):
             raise TfaudioError(
                 f"{path} was not scored yet; do so by `tfaudio evaluate --run_dir={path} --report_dir=DIR`, and name "
                 "that DIR here."
             )
-        if not (path / PREDICTIONS).is_file():
-            raise TfaudioError(
-                f"{path} holds no {PREDICTIONS}; name a run folder, one that `tfaudio evaluate --report_dir` wrote, or "
-                "a CSV file of predictions."
-            )
-        return [path / PREDICTIONS]
+        raise TfaudioError(
+            f"{path} holds no {PREDICTIONS}; name a run folder, one that `tfaudio evaluate --report_dir` wrote, or "
+            "a CSV file of predictions."
+        )
     check_whole(path)
     seeds = {run: read_config(run).training.seed for run in runs}
     known = sorted(set(seeds.values()))

@@ -127,8 +127,9 @@ def separable_unit(
 
     A ninth of the weights and multiplications of a 3x3 `conv_unit`, or little more, where there are many channels.
     """
-    x = normalized(depthwise(x, (3, 3), stride=stride, causal=causal), stride_mask(mask, stride))
-    return conv_unit(x, stride_mask(mask, stride), filters=filters, kernel=1)
+    mask = stride_mask(mask, stride)
+    x = normalized(depthwise(x, (3, 3), stride=stride, causal=causal), mask)
+    return conv_unit(x, mask, filters=filters, kernel=1)
 
 
 def normalized(x: Tensor, mask: Tensor | None, activation: str | None = "relu") -> Tensor:

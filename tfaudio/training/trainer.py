@@ -90,8 +90,7 @@ def train(
     check_backgrounds(config, split)
     teachers = find_teachers(config, data.spec, split)
     pretrained = find_pretrained(config, data.spec)
-    check_learnable(config, data)
-    tokenizer = _build_tokenizer(config, data, chosen) if config.text.length else None
+    tokenizer = _tokenizer(config, data, chosen)
     if config.training.initial_weights_saw_test:
         log("warning: the weights to start from may know test recordings; the result is no measure of unknown ones.")
     _report(log, data, split, targets[chosen])
@@ -313,14 +312,15 @@ def _write_split(run_dir: Path, config: RunConfig, data: LabelledData, split: Sp
 
 def check_learnable(config: RunConfig, data: LabelledData) -> None:
     """Raises TfaudioError if nothing can be trained on: no recording of the training part, or none with a text."""
-    chosen = data.recordings.select(split_of(config, data.spec).train)
+    _tokenizer(config, data, data.recordings.select(split_of(config, data.spec).train))
+
+
+def _tokenizer(config: RunConfig, data: LabelledData, chosen: np.ndarray) -> Tokenizer | None:
+    """What reads the texts of the recordings to train on, of which there have to be some; None for sound alone."""
     if not len(chosen):
         raise TfaudioError("There is no usable recording to train on; add recordings or change the split.")
-    if config.text.length:
-        _build_tokenizer(config, data, chosen)
-
-
-def _build_tokenizer(config: RunConfig, data: LabelledData, chosen: np.ndarray) -> Tokenizer:
+    if not config.text.length:
+        return None
     return build_tokenizer((data.recordings.clips[i].text for i in chosen), config.text, data.spec.labels)
 
 
