@@ -26,7 +26,7 @@ folder, work = sys.argv[1:]
 loaded = tf.saved_model.load(folder)
 signatures = loaded.signatures
 waveforms = np.load(work + "/waveforms.npy")
-wavs = [open(f"{work}/{i}.wav", "rb").read() for i in range(4)]
+wavs = [open(f"{work}/{i}.wav", "rb").read() for i in range(7)]
 results = {
     "names": sorted(signatures),
     "default": signatures["serving_default"](waveform=tf.constant(waveforms))["scores"].numpy().tolist(),
@@ -39,10 +39,11 @@ results = {
     "labels": [l.decode() for l in signatures["wav"](wav=tf.constant(wavs))["labels"].numpy()[3]],
     "asset": open(folder + "/assets/labels.txt", encoding="utf-8").read(),
 }
-try:
-    signatures["wav"](wav=tf.constant([open(work + "/24bit.wav", "rb").read()]))
-except tf.errors.InvalidArgumentError as error:
-    results["error"] = str(error)
+for name in ("a_law", "empty", "cut", "flac"):
+    try:
+        signatures["wav"](wav=tf.constant([open(f"{work}/{name}.wav", "rb").read()]))
+    except tf.errors.InvalidArgumentError as error:
+        results[name] = str(error)
 assert not [m for m in sys.modules if m.split(".")[0] in ("tfaudio", "tensorflow_io")]
 json.dump(results, open(work + "/results.json", "w"))
 """
@@ -66,7 +67,12 @@ def test_a_process_with_tensorflow_alone_can_serve_it(run: Exported, tmp_path: P
     ]
     for index, (waveform, rate) in enumerate(recordings):
         soundfile.write(tmp_path / f"{index}.wav", waveform, rate, "PCM_16")
-    soundfile.write(tmp_path / "24bit.wav", waveforms[0], 16_000, "PCM_24")
+    for index, coding in enumerate(("PCM_U8", "PCM_24", "FLOAT"), start=4):
+        soundfile.write(tmp_path / f"{index}.wav", waveforms[0], 16_000, coding)
+    soundfile.write(tmp_path / "a_law.wav", waveforms[0], 16_000, "ALAW")
+    soundfile.write(tmp_path / "empty.wav", waveforms[0][:0], 16_000)
+    soundfile.write(tmp_path / "flac.wav", waveforms[0], 16_000, format="FLAC")
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "0.wav").read_bytes()[:-5000])
     folder = run.report.paths["saved_model"]
     command = [sys.executable, "-c", SERVER, str(folder), str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -89,12 +95,15 @@ def test_a_process_with_tensorflow_alone_can_serve_it(run: Exported, tmp_path: P
         np.testing.assert_allclose(scores, by_device, atol=1e-3, err_msg=f"recording {index}")
     assert results["labels"] == list(LABELS.names)
     assert results["asset"] == LABELS.to_text()
-    assert "16-bit" in results["error"]
+    assert "convert it to 16-bit PCM" in results["a_law"]
+    assert "holds no samples" in results["empty"]
+    assert "is truncated: its header promises 16000 samples, 13500 are there" in results["cut"]
+    assert "What was sent is no WAV" in results["flac"]
 
 
 def test_core_operators_only(run: Exported) -> None:
     found = saved_model.operators(run.report.paths["saved_model"])
-    assert {"RFFT", "DecodeWav"} <= found
+    assert {"RFFT", "DecodeRaw"} <= found
     assert not [name for name in found if ">" in name or name in ("PyFunc", "EagerPyFunc", "NumpyFunction")]
 
 

@@ -36,6 +36,7 @@ from tfaudio.audio.wav import (
     Decoded,
     decode_plain_wav,
     decode_wav,
+    is_wav,
     mono,
     require,
     usable,
@@ -154,12 +155,11 @@ def _decode(contents: tf.Tensor, engine: Engine) -> Decoded:
 def _kind(contents: tf.Tensor) -> tf.Tensor:
     """Tells the container by its first bytes: int32 [], the index of WAV, FLAC, Vorbis, MP3, anything else."""
     words = words_at(contents, 0, 9)
-    is_wav = ((words[0] == word(b"RIFF")) | (words[0] == word(b"RF64"))) & (words[2] == word(b"WAVE"))
     is_flac = words[0] == word(b"fLaC")
     is_vorbis = (words[0] == word(b"OggS")) & (words[7] == word(b"\1vor")) & (words[8] == word(b"bis\0"))
     # An ID3 tag, or eleven bits of sync and the two that say layer III.
     is_mp3 = ((words[0] & 0xFFFFFF) == word(b"ID3\0")) | ((words[0] & 0xE6FF) == 0xE2FF)
-    return tf.where(is_wav, 0, tf.where(is_flac, 1, tf.where(is_vorbis, 2, tf.where(is_mp3, 3, 4))))
+    return tf.where(is_wav(contents), 0, tf.where(is_flac, 1, tf.where(is_vorbis, 2, tf.where(is_mp3, 3, 4))))
 
 
 def _by_soundfile(contents: tf.Tensor) -> Decoded:

@@ -133,8 +133,18 @@ def _wav_header(contents: tf.Tensor) -> _Wav:
     )
 
 
-def decode_wav(contents: tf.Tensor) -> Decoded:
+def is_wav(contents: tf.Tensor) -> tf.Tensor:
+    """Tells WAV and RF64 by their first bytes; bool []."""
+    first, _, third = words_at(contents, 0, 3)
+    return ((first == word(b"RIFF")) | (first == word(b"RF64"))) & (third == word(b"WAVE"))
+
+
+def decode_wav(contents: tf.Tensor, *, way_out: str = f"{AUTO} or convert it to 16-bit PCM") -> Decoded:
     """Decodes any WAV or RF64 of linear or floating-point samples; float32 [n], mono, and int32 [] Hz.
+
+    Args:
+      contents: of which `is_wav` holds.
+      way_out: what to do about samples that are coded otherwise.
 
     Raises:
       tf.errors.InvalidArgumentError: if the samples are coded otherwise, or cut off.
@@ -146,7 +156,7 @@ def decode_wav(contents: tf.Tensor) -> Decoded:
         contents,
         tf.reduce_any(match),
         "The recording is a WAV of coding ", header.tag, " with ", sample_bytes, " bytes a sample, "
-        f"which no operator of TensorFlow decodes; {AUTO} or convert it to 16-bit PCM.",
+        f"which no operator of TensorFlow decodes; {way_out}.",
     )  # fmt: skip
     frame_bytes = tf.cast(tf.maximum(header.frame_bytes, 1), tf.int64)
     promised = header.data_length // frame_bytes

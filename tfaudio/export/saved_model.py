@@ -18,6 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tfaudio.audio.framing import windows
 from tfaudio.audio.resample import resample
+from tfaudio.audio.wav import decode_wav, is_wav, require, usable
 from tfaudio.config import ClipConfig
 from tfaudio.data.vocabulary import GraphTokenizer
 from tfaudio.errors import TfaudioError, first_line
@@ -75,7 +76,7 @@ class Server(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="wav")])
     def wav(self, wav: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scores string [batch]: encoded 16-bit PCM WAV of any rate, channels and length, each its own.
+        """Scores string [batch]: encoded WAV, linear or floating-point, of any rate, channels and length, each its own.
 
         Returns {"scores": [batch, classes], "labels": string [batch, classes]}.
         """
@@ -87,8 +88,9 @@ class Server(tf.Module):
         return {"scores": scores, "labels": labels}
 
     def _score_wav(self, content: tf.Tensor, tokens: tf.Tensor | None = None) -> tf.Tensor:
-        audio, rate = tf.audio.decode_wav(content)  # [samples, channels]
-        waveform = resample(tf.reduce_mean(audio, axis=1), rate, self._sample_rate)
+        content = require(content, is_wav(content), "What was sent is no WAV; convert the recording to one.")
+        waveform, rate = usable(*decode_wav(content, way_out="convert it to 16-bit PCM"))
+        waveform = resample(waveform, rate, self._sample_rate)
         return self._score_waveforms(waveform[tf.newaxis], None if tokens is None else tokens[tf.newaxis])[0]
 
     def _num_windows(self, num_samples: tf.Tensor) -> tf.Tensor:
