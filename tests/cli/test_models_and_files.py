@@ -123,6 +123,20 @@ def test_models_in_a_folder_are_named(
     assert f"name one of them: {', '.join(str(folder / name) for name in named)}." in capsys.readouterr().err
 
 
+def test_what_a_microcontroller_runs_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    touch(tmp_path, "tfaudio.json", "model.tflite")
+    assert main(["predict", f"--model={tmp_path}", str(write(tmp_path / "a.wav"))]) == 1
+    assert f"{tmp_path} is what a microcontroller runs; name the run" in capsys.readouterr().err
+
+
+def test_a_home_behind_an_equals_sign_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["evaluate", "--run-dir=~/birds"]) == 1
+    assert str(tmp_path / "birds") in capsys.readouterr().err
+
+
 def test_the_runs_of_folds_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for fold in (1, 2):
         write_config(tmp_path / f"fold_{fold}", RunConfig())

@@ -131,7 +131,7 @@ def _parse(program: str, flag_values: flags.FlagValues, arguments: list[str]) ->
     # Otherwise the first file name would end the flags, and `predict a.wav --format=csv` look for a file of that name.
     flag_values.set_gnu_getopt(True)
     try:
-        return list(flag_values([program, *_with_underscores(flag_values, arguments)])[1:])
+        return list(flag_values([program, *_as_meant(flag_values, arguments)])[1:])
     except flags.UnrecognizedFlagError as error:
         close = difflib.get_close_matches(error.flagname.replace("-", "_"), list(flag_values), n=1)
         hint = f" Did you mean --{close[0]}?" if close else ""
@@ -152,8 +152,8 @@ def _reworded(message: str) -> str:
     return f"{message[:1].upper()}{message[1:].rstrip('.')}."
 
 
-def _with_underscores(flag_values: flags.FlagValues, arguments: list[str]) -> list[str]:
-    """Accepts --data-dir for --data_dir, which many type by habit; values and file names are left alone."""
+def _as_meant(flag_values: flags.FlagValues, arguments: list[str]) -> list[str]:
+    """Accepts --data-dir for --data_dir, which many type by habit, and ~ behind a =, where shells leave it as it is."""
     result: list[str] = []
     for position, argument in enumerate(arguments):
         if argument == "--":
@@ -163,6 +163,8 @@ def _with_underscores(flag_values: flags.FlagValues, arguments: list[str]) -> li
         if name.startswith("no_") and name[3:] in flag_values:
             name = "no" + name[3:]
         known = spelling.startswith("--") and (name in flag_values or name.removeprefix("no") in flag_values)
+        if value.startswith("~/"):
+            value = os.path.expanduser(value)
         result.append(f"--{name}{equals}{value}" if known else argument)
     return result
 

@@ -14,7 +14,7 @@ from tfaudio.cli import load_tensorflow
 from tfaudio.config import ClipConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
-from tfaudio.model_settings import tag_thresholds
+from tfaudio.model_settings import SETTINGS_FILE, tag_thresholds
 from tfaudio.runtime.classifier import TAKES_NO_TEXT
 from tfaudio.text import Tokenizer
 
@@ -59,6 +59,8 @@ def _version(path: Path) -> int:
 
 def no_model_message(path: Path) -> str:
     """Says of a folder that it is no model, and names those that lie in it, as of an export or a cross-validation."""
+    if (path / SETTINGS_FILE).is_file():
+        return f"{path} is what a microcontroller runs; name the run, or a file of another format, which says the same."
     inside = sorted(path.glob("*.tflite"))
     if find_saved_model(path / "saved_model") is not None:
         inside.append(path / "saved_model")
