@@ -9,12 +9,15 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tests.export.small_runs import LABELS, SAMPLE_RATE, tones, untrained
 from tfaudio.bundle import Bundle
+from tfaudio.config import RunConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.export.flatbuffer import float_operators, operators
 from tfaudio.optimize.methods import Lessons, Outcome, apply_method
 from tfaudio.optimize.settings import OptimizeConfig
 from tfaudio.optimize.twin import Twin, build_twin
+from tfaudio.training.loss import make_loss
 
+LOSS = make_loss(RunConfig().override({"training.label_smoothing": 0.1}))
 CONFIG = OptimizeConfig(epochs=2, learning_rate=1e-3, sparsity=0.7, clusters=5)
 BATCH = 12
 
@@ -32,7 +35,8 @@ class Case:
 
     def apply(self, method: str, dataset: tf.data.Dataset | None = None) -> Outcome:
         said: list[str] = []
-        outcome = apply_method(method, self.twin, Lessons(dataset or self.dataset, 4, 0.1, 0), CONFIG, said.append)
+        lessons = Lessons(dataset or self.dataset, 4, loss=LOSS, one_class=True, seed=0)
+        outcome = apply_method(method, self.twin, lessons, CONFIG, said.append)
         assert [line.split(":")[1].strip() for line in said] == ["epoch 1 of 2", "epoch 2 of 2"]
         return outcome
 

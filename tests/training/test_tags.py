@@ -29,13 +29,16 @@ def settings(**changes: object) -> RunConfig:
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_the_loss_of_tags_is_the_binary_cross_entropy_of_each(smoothing: float) -> None:
     config = settings(**{"model.score_activation": "sigmoid", "training.label_smoothing": smoothing})
-    found = np.asarray(make_loss(config)(TAGS, LOGITS))
+    found = np.asarray([float(make_loss(config)(TAGS[row : row + 1], LOGITS[row : row + 1])) for row in range(6)])
     scores = expit(LOGITS.astype(np.float64))
     smooth = np.empty_like(TAGS, np.float64)
     for row, tags in zip(smooth, TAGS, strict=True):
         row[:] = (1 - smoothing) * tags + smoothing * tags.sum() / 5
     expected = -(smooth * np.log(scores) + (1 - smooth) * np.log(1 - scores)).mean(axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+    weights = np.array([1.0, 0.0, 2.0, 0.5, 1.5, 1.0])
+    weighted = float(make_loss(config)(TAGS, LOGITS, sample_weight=weights.astype(np.float32)))
+    assert weighted == pytest.approx(np.mean(weights * expected), rel=1e-5)
 
 
 def test_smoothing_keeps_the_number_of_tags_that_are_to_be_expected() -> None:

@@ -77,7 +77,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     load_tensorflow()
     from tfaudio.bundle import load_bundle
     from tfaudio.evaluation.calibration import calibrate_run, calibration_record, calibration_table, reliability_png
-    from tfaudio.evaluation.protocol import caveats, caveats_text, fold_of, versions
+    from tfaudio.evaluation.protocol import caveats_text, fold_of, provenance
 
     runs, tested = {}, []
     for number, folder in enumerate(folders, 1):
@@ -87,13 +87,9 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         tested.append(fold_of(bundle.config))
     config = bundle.config
     record = {
+        **provenance(config.data.dataset, config, command_line()),
         "run_dir": str(run_dir),
-        "dataset": config.data.dataset,
-        "model": config.model.name,
-        "command": command_line(),
-        "versions": versions(),
         **calibration_record(runs, bundle.labels, tested=tested),
-        **caveats(config),
     }
     title = f"{config.data.dataset}, {config.model.name}"
     table = calibration_table(record, title=title) + caveats_text(record)

@@ -109,11 +109,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         for name, accuracy in accuracies.items():
             print(f"mean over {len(folds)} runs: {name:<14} {accuracy:.4f}")
     if flag_values.json and (config.multi_label or not accuracies):
-        from tfaudio.evaluation.protocol import caveats, versions
+        from tfaudio.evaluation.protocol import provenance
 
         # No result of a protocol: nothing was tested, or the interval takes scores, which the gate does not keep.
-        facts = {"dataset": spec.name, "model": config.model.name, "command": command_line(), "versions": versions()}
-        facts |= caveats(config)
+        facts = provenance(spec.name, config, command_line())
         write_json(flag_values.json, {**facts, f"{metric}_by_format": accuracies, "reports": by_fold})
     elif flag_values.json:
         from tfaudio.evaluation.metrics import wilson_interval

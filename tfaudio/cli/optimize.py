@@ -76,7 +76,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     load_tensorflow()
     from tfaudio.data.catalog import read_dataset
     from tfaudio.evaluation.metrics import wilson_interval
-    from tfaudio.evaluation.protocol import caveats, protocol_of, result_record
+    from tfaudio.evaluation.protocol import caveats, protocol_of, provenance, result_record
     from tfaudio.optimize.run import optimize_run
 
     # As it was trained: what is trained on from it is calibrated anew.
@@ -91,8 +91,12 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(report.to_text(), end="")
-    if flag_values.json:
-        spec = read_dataset(bundle.config.data)
+    spec = read_dataset(bundle.config.data)
+    if flag_values.json and bundle.config.multi_label:
+        # No result of a protocol: its interval takes scores, which the gate does not keep.
+        facts = provenance(spec.name, bundle.config, command_line())
+        write_json(flag_values.json, {**facts, "report": report.to_dict()})
+    elif flag_values.json:
         accuracy = report.details["keras_accuracy"]
         recordings = min(report.clips, len(read_split(run_dir)["test"]))  # windows of one are no more recordings
         record = result_record(

@@ -47,7 +47,7 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
 
     load_tensorflow()
     from tfaudio.bundle import load_bundle, read_config
-    from tfaudio.evaluation.protocol import caveats, caveats_text, versions
+    from tfaudio.evaluation.protocol import caveats_text, provenance
     from tfaudio.evaluation.robustness import (
         DEGRADATIONS,
         choose_degradations,
@@ -70,16 +70,12 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         measured.append(measure_run(bundle, degradations, limit=flag_values.limit, seed=flag_values.seed))
     config = bundle.config
     record = {
+        **provenance(config.data.dataset, config, command_line()),
         "run_dir": str(run_dir),
-        "dataset": config.data.dataset,
-        "model": config.model.name,
         "runs": len(folders),
         "seed": flag_values.seed,
-        "command": command_line(),
         "duration_seconds": round(time.monotonic() - started, 1),
-        "versions": versions(),
         **robustness_record(measured),
-        **caveats(config),
     }
     title = f"{config.data.dataset}, {config.model.name}"
     table = robustness_table(record, title=title) + caveats_text(record)

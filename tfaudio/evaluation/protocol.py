@@ -223,6 +223,18 @@ def caveats_text(record: Mapping[str, Any]) -> str:
     return f"{NO_MEASURE.replace('_', ' ')}: {record[NO_MEASURE]}\n" if NO_MEASURE in record else ""
 
 
+def provenance(dataset: str, config: RunConfig, command: str) -> dict[str, Any]:
+    """Returns how figures came about that are no result of a protocol, for their file.
+
+    Args:
+      dataset: its name.
+      config: of the run that they are of.
+      command: the command line that gives them again.
+    """
+    made = {"dataset": dataset, "model": config.model.name, "command": command, "versions": versions()}
+    return {**made, **caveats(config)}
+
+
 def fold_of(config: RunConfig) -> str:
     """Returns what a run is tested on: the number of a fold, the name of a group, or "test"."""
     data = config.data

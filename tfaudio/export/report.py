@@ -226,28 +226,23 @@ class ExportReport:
                 "passed": not self.failed,
             },
             "keras": {
-                self._key("accuracy"): self.keras_accuracy,
-                self._key("class_accuracy"): self.keras_class_accuracy,
+                json_key("accuracy", self.metric): self.keras_accuracy,
+                json_key("class_accuracy", self.metric): self.keras_class_accuracy,
                 "latency_ms": self.keras_latency_ms,
             },
             "calibration": {"clips": self.calibration_clips, "names": list(self.calibration_names)},
             "formats": {
                 report.name: {
                     "written": report.passed,
-                    **{self._key(key): value for key, value in asdict(report).items() if key != "name"},
+                    **{json_key(key, self.metric): value for key, value in asdict(report).items() if key != "name"},
                 }
                 for report in self.formats
             },
         }
 
-    def _key(self, name: str) -> str:
-        """The name under which JSON has an accuracy, if it is one."""
-        names = {"accuracy": "mean_average_precision", "class_accuracy": "class_average_precision"}
-        return name if self.metric == "accuracy" else names.get(name, name)
-
     def rows(self) -> list[tuple[str, ...]]:
         """Returns the table for people, its header first; cells that are not known are empty."""
-        metric = "accuracy" if self.metric == "accuracy" else "mAP"
+        metric = heading(self.metric)
         header = ("format", "kB", "ms", "ms on 2", "memory kB", metric, "agreement", "max difference", "file")
         keras = ("keras", "", number(self.keras_latency_ms, ".2f"), "", "", number(self.keras_accuracy), "", "", "")
         rows = [
@@ -290,6 +285,25 @@ def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def json_key(name: str, metric: str) -> str:
+    """Returns the name under which JSON has a field of a report: its own, or of an accuracy what it is.
+
+    Args:
+      name: of the field.
+      metric: see `ExportReport`.
+
+    >>> json_key("accuracy", "average_precision"), json_key("size_bytes", "average_precision")
+    ('mean_average_precision', 'size_bytes')
+    """
+    names = {"accuracy": "mean_average_precision", "class_accuracy": "class_average_precision"}
+    return name if metric == "accuracy" else names.get(name, name)
+
+
+def heading(metric: str) -> str:
+    """Returns what a table calls an accuracy; see `ExportReport` for metrics."""
+    return "accuracy" if metric == "accuracy" else "mAP"
 
 
 def number(value: float | None, spec: str = ".4f") -> str:

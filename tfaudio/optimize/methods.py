@@ -37,13 +37,15 @@ class Lessons:
     Args:
       dataset: all epochs one after the other: (features, one-hot targets) or (features, targets, weights).
       steps_per_epoch: batches in an epoch.
-      label_smoothing: of the targets.
+      loss: takes targets, logits and the weights of examples, if any.
+      one_class: examples have one class each, and so an accuracy.
       seed: of dropout, and of whatever else is random.
     """
 
     dataset: tf.data.Dataset
     steps_per_epoch: int
-    label_smoothing: float
+    loss: Callable[..., Any]
+    one_class: bool
     seed: int
 
 
@@ -108,13 +110,12 @@ def _fit(
         keras.optimizers.schedules.CosineDecay(config.learning_rate, lessons.steps_per_epoch * config.epochs)
     )
     optimizer.build(model.trainable_variables)
-    loss_of = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=lessons.label_smoothing)
 
     @tf.function(autograph=False)
     def step(features: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             logits = model(features, training=True)
-            loss = loss_of(targets, logits, sample_weight=weights)
+            loss = lessons.loss(targets, logits, sample_weight=weights)
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         hits = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
@@ -129,7 +130,8 @@ def _fit(
         for callback in callbacks:
             callback.on_epoch_end(epoch)
         accuracy, loss = np.mean(figures, axis=0)
-        tell(f"epoch {epoch + 1} of {config.epochs}: accuracy {accuracy:.3f}, loss {loss:.3f}")
+        shown = f"accuracy {accuracy:.3f}, " if lessons.one_class else ""
+        tell(f"epoch {epoch + 1} of {config.epochs}: {shown}loss {loss:.3f}")
 
 
 def _quantized(model: Any) -> Any:

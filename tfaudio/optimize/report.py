@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tfaudio.export.report import GateConfig, number, text_table
+from tfaudio.export.report import GateConfig, heading, json_key, number, text_table
 from tfaudio.optimize.settings import CONTROL, OptimizeConfig
 
 REPORT, PAGE = "report.json", "report.md"
@@ -26,7 +26,8 @@ class Row:
     Args:
       model: "run", "control" or a method.
       format: "float32" or "int8".
-      accuracy: share of the test windows whose best class is the target; None where the file could not be made.
+      accuracy: share of the test windows whose best class is the target, or what else the report's `metric` says; None
+        where the file could not be made.
       size_bytes: of the file.
       gzip_bytes: of the file, compressed: what pruning and clustering are for.
       latency_ms: median time of one call, on one thread.
@@ -56,6 +57,7 @@ class OptimizeReport:
       clips: number of test windows.
       config: how it was trained.
       gate: the thresholds.
+      metric: what accuracies are, as in `ExportReport`.
       problems: by method, why its files were withheld; methods that passed are left out.
       notes: what else to know.
       details: versions, model, data set, for programs.
@@ -66,6 +68,7 @@ class OptimizeReport:
     clips: int
     config: OptimizeConfig
     gate: GateConfig
+    metric: str = "accuracy"
     problems: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
@@ -83,7 +86,7 @@ class OptimizeReport:
             "gate": {**self.gate.to_dict(), "clips": self.clips, "passed": not self.problems},
             "problems": {name: list(problems) for name, problems in self.problems.items()},
             "notes": list(self.notes),
-            "rows": [asdict(row) for row in self.rows],
+            "rows": [{json_key(key, self.metric): value for key, value in asdict(row).items()} for row in self.rows],
         }
 
     def to_text(self) -> str:
@@ -97,7 +100,7 @@ class OptimizeReport:
         return "\n".join([f"# {self.details['model']}, optimised", "", *lines, "", *self._remarks("- ")]) + "\n"
 
     def _table(self) -> list[tuple[str, ...]]:
-        header = ("model", "format", "accuracy", "kB", "gzip kB", "ms", "zeros", "distinct", "file")
+        header = ("model", "format", heading(self.metric), "kB", "gzip kB", "ms", "zeros", "distinct", "file")
         return [header, *(self._cells(row) for row in self.rows)]
 
     def _cells(self, row: Row) -> tuple[str, ...]:
@@ -113,13 +116,17 @@ class OptimizeReport:
             row.path or ("withheld" if row.model in self.problems else "not kept"),
         )
 
+    def _scored(self) -> str:
+        if self.metric == "accuracy":
+            return f"Accuracy on {self.clips} test windows, one of which is {1 / self.clips:.4f}"
+        return f"mAP: mean average precision of the classes on {self.clips} test windows"
+
     def _remarks(self, mark: str = "") -> list[str]:
         epochs = f"{self.config.epochs} more epoch{'s' if self.config.epochs > 1 else ''}"
         remarks = [
             f"{RUN}: the run as it was; {CONTROL}: after {epochs} of plain training at the same learning rate and on "
             "the same batches as each method.",
-            f"Accuracy on {self.clips} test windows, one of which is {1 / self.clips:.4f}; weights are those after the "
-            "last epoch, and nothing was chosen by this figure.",
+            f"{self._scored()}; weights are those after the last epoch, and nothing was chosen by this figure.",
             "zeros: share of the weights of convolutions and dense layers; distinct: most values in one such layer.",
             *(f"{note}." for note in self.notes),
             *(

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,7 +24,7 @@ from tfaudio.errors import TfaudioError
 from tfaudio.export.artifact import export_run
 from tfaudio.export.flatbuffer import float_operators
 from tfaudio.export.parity import median_latency_ms
-from tfaudio.export.report import ExportReport, GateConfig
+from tfaudio.export.report import ExportReport, GateConfig, json_key
 from tfaudio.export.tflite import TfliteModel
 from tfaudio.files import make_writable_folder, refuse_existing, write_atomically, write_json
 from tfaudio.models.backbone import set_weights
@@ -40,6 +41,7 @@ from tfaudio.optimize.report import (
 )
 from tfaudio.optimize.settings import CONTROL, METHODS, QAT, OptimizeConfig, check_methods
 from tfaudio.optimize.twin import build_twin
+from tfaudio.training.loss import make_loss
 from tfaudio.training.trainer import class_weights
 
 _INT8, _FLOAT = "int8", "float32"
@@ -137,6 +139,7 @@ def optimize_run(
             clips=before.clips,
             config=config,
             gate=gate,
+            metric=before.metric,
             problems=problems,
             notes=tuple(notes),
             details=_details(bundle, before, material),
@@ -149,11 +152,6 @@ def optimize_run(
 def _random_features(bundle: Bundle) -> npt.NDArray[np.float32]:
     """Standardised features as the classifier takes them, float32 [2, frames, bins]."""
     clip, front_end = bundle.config.clip, bundle.config.front_end
-    if bundle.config.multi_label:
-        raise TfaudioError(
-            f"The run {bundle.path} gives recordings several classes, and what optimises runs knows one each; export "
-            "it as it is, with --formats=int8."
-        )
     if bundle.config.training.shuffle_labels:
         raise TfaudioError(
             f"The run {bundle.path} is a control that learnt shuffled labels, and nothing that is worth keeping small; "
@@ -183,7 +181,7 @@ class _Material:
     calibration_names: list[str]
     pipeline: Pipeline
     test: npt.NDArray[np.int64]
-    targets: npt.NDArray[np.int64]
+    targets: npt.NDArray[Any]
     fingerprint: str
 
     @classmethod
@@ -192,7 +190,8 @@ class _Material:
         fingerprint = read_split(bundle.path)["fingerprint"]
         data = data or read_labelled_data(bundle.config, expect_fingerprint=fingerprint)
         split, training = split_of(bundle.config, data.spec), bundle.config.training
-        targets = data.targets(bundle.labels)
+        multi_label = bundle.config.multi_label
+        targets = data.targets(bundle.labels, multi_hot=multi_label)
         train, test = data.recordings.select(split.train), data.recordings.select(split.test)
         for what, indices in (("training", train), ("test", test)):
             if not len(indices):
@@ -204,8 +203,9 @@ class _Material:
         lessons = Lessons(
             pipeline.training(train, first_epoch=training.epochs, class_weights=weights),
             pipeline.steps_per_epoch(len(train)),
-            training.label_smoothing,
-            training.seed,
+            loss=make_loss(bundle.config),
+            one_class=not multi_label,
+            seed=training.seed,
         )
         chosen = np.linspace(0, len(train) - 1, min(config.calibration_clips, len(train))).round().astype(int)
         clips = train[chosen]
@@ -215,7 +215,7 @@ class _Material:
             calibration_names=[data.spec.relative_path(data.recordings.clips[int(index)]) for index in clips],
             pipeline=pipeline,
             test=test,
-            targets=np.repeat(targets[test], pipeline.num_windows(test)),
+            targets=np.repeat(targets[test], pipeline.num_windows(test), axis=0),
             fingerprint=fingerprint,
         )
 
@@ -303,13 +303,14 @@ def _withheld(report: ExportReport) -> Iterator[str]:
 def _less_accurate(report: ExportReport, before: ExportReport, gate: GateConfig) -> Iterator[str]:
     """The export's own gate holds a file to its own weights; a method may have spoilt those."""
     allowed = max(gate.max_accuracy_drop, 1.0 / before.clips)
+    metric = json_key("accuracy", report.metric).replace("_", " ")
     for found in report.formats:
         if found.accuracy is None or before.keras_accuracy is None:
             continue
         drop = before.keras_accuracy - found.accuracy
         if drop > allowed + 1e-9:
             yield (
-                f"{found.name}: its accuracy {found.accuracy:.4f} is {drop:.4f} below that of the run as it was "
+                f"{found.name}: its {metric} {found.accuracy:.4f} is {drop:.4f} below that of the run as it was "
                 f"({before.keras_accuracy:.4f}); {allowed:.4f} is allowed."
             )
 
@@ -329,7 +330,7 @@ def _details(bundle: Bundle, before: ExportReport, material: _Material) -> dict[
         "model": bundle.config.model.name,
         "dataset": bundle.config.data.dataset,
         "dataset_fingerprint": material.fingerprint,
-        "keras_accuracy": before.keras_accuracy,
+        f"keras_{json_key('accuracy', before.metric)}": before.keras_accuracy,
         "steps_per_epoch": material.lessons.steps_per_epoch,
         "batch_size": bundle.config.training.batch_size,
         "seed": bundle.config.training.seed,

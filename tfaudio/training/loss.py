@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,7 +10,7 @@ from keras import ops
 from tfaudio.config import RunConfig
 
 
-def make_loss(config: RunConfig) -> keras.losses.Loss | Callable[[Any, Any], Any]:
+def make_loss(config: RunConfig) -> keras.losses.Loss:
     """Returns the loss of a run, from targets and logits [batch, classes].
 
     With softmax scores it is the cross-entropy of a distribution over the classes; with sigmoid scores the mean over
@@ -22,12 +21,17 @@ def make_loss(config: RunConfig) -> keras.losses.Loss | Callable[[Any, Any], Any
       config: model.score_activation and training.label_smoothing are used.
     """
     share = config.training.label_smoothing
-    if not config.multi_label:
-        return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=share)
+    if config.multi_label:
+        return _CrossEntropyOfEach(share)
+    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=share)
 
-    def binary_cross_entropy(targets: Any, logits: Any) -> Any:
-        targets = ops.cast(targets, logits.dtype)
-        smooth = (1.0 - share) * targets + share * ops.mean(targets, axis=-1, keepdims=True)
-        return keras.losses.binary_crossentropy(smooth, logits, from_logits=True)
 
-    return binary_cross_entropy
+class _CrossEntropyOfEach(keras.losses.Loss):
+    def __init__(self, label_smoothing: float) -> None:
+        super().__init__(name="binary_cross_entropy")
+        self._share = label_smoothing
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        targets = ops.cast(y_true, y_pred.dtype)
+        smooth = (1.0 - self._share) * targets + self._share * ops.mean(targets, axis=-1, keepdims=True)
+        return keras.losses.binary_crossentropy(smooth, y_pred, from_logits=True)
