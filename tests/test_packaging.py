@@ -280,6 +280,21 @@ def test_an_environment_counts_only_with_its_stamp(tmp_path: Path) -> None:
     assert not maker.is_complete("io", tmp_path, (3, 11))
 
 
+def test_the_demo_clears_nothing_but_its_own_folder(tmp_path: Path) -> None:
+    demo = load_script("tools/demo.py")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    (tmp_path / "file").touch()
+    for name, why in (("mine", "is not from an earlier demo"), ("file", "is a file")):
+        with pytest.raises(SystemExit, match=why):
+            demo.make_room(tmp_path / name)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    for _ in range(2):
+        demo.make_room(tmp_path / "demo")
+        assert [path.name for path in (tmp_path / "demo").iterdir()] == [demo.MARKER]
+        (tmp_path / "demo" / "left").touch()
+
+
 def test_python_3_13_gets_the_latest_set() -> None:
     maker = load_script("tools/make_venv.py")
     assert [maker.effective_set("io", (3, minor)) for minor in (10, 11, 12, 13)] == ["io", "io", "io", "latest"]

@@ -28,7 +28,7 @@ import soundfile
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from tfaudio.errors import TfaudioError
-from tfaudio.files import write_json
+from tfaudio.files import check_can_write, write_json
 from tfaudio.runtime.audio import read_windows
 from tfaudio.runtime.metadata import read_metadata
 
@@ -213,6 +213,8 @@ def main() -> int:
     if unknown := set(names) - set(ask):
         parser.error(f"--clients names {', '.join(sorted(unknown))}; there are {', '.join(ask)}")
     try:
+        if options.json:
+            check_can_write(options.json, overwrite=True)
         with tempfile.TemporaryDirectory() as folder:
             tolerance = options.tolerance
             if tolerance is None:

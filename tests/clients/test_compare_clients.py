@@ -115,6 +115,15 @@ def test_a_client_that_differs_makes_it_fail(cnn: Exported, clips: list[str], re
     assert "liar: bass (1.000)" in done.stdout
 
 
+def test_where_nothing_can_be_written_no_client_is_asked(
+    tool: ModuleType, cnn: Exported, clips: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["compare_clients", f"--model={cnn.report.paths['float32']}", f"--json={tmp_path}", "--clients=tf.lite"]
+    monkeypatch.setattr(sys, "argv", [*given, *clips])
+    monkeypatch.setattr(tool, "ask_interpreter", lambda *_: pytest.fail("asked"))
+    assert tool.main() == 2
+
+
 def test_a_client_that_is_missing_is_named(cnn: Exported, clips: list[str], repository: Path) -> None:
     model = f"--model={cnn.report.paths['float32']}"
     done = run(repository, model, "--mediapipe_python=no-such-python", "--clients=mediapipe", clips[0])
