@@ -7,8 +7,9 @@ MAKE_VENV = @command -v "$(PYTHON)" >/dev/null || { echo "make: '$(PYTHON)' was 
 	"$(PYTHON)" tools/make_venv.py $(KEEP_PYTHON)
 # More for pytest, as in: make test TESTS="tests/test_config.py -x"
 TESTS ?=
-# Test processes at a time, each of which takes whole files: a core is idle while the other waits for one test.
-PROCESSES ?= --numprocesses=2 --dist=loadfile
+# Test processes at a time, each of which takes whole files: a core is idle while the other waits for one test. In their
+# own order: sorted by their number of tests, as xdist has it, the notebook's one long test would come last and alone.
+PROCESSES ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: help venv venv-latest demo test test-latest test-edge test-mediapipe test-micro test-raspberry-pi test-web lint format clean
 

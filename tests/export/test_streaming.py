@@ -51,8 +51,9 @@ def causal_run(name: str, front_end: FrontEndConfig = TEN_MS) -> Bundle:
     fitter.add(compute_features(waveforms, front_end).numpy())
     features = compute_features(waveforms, front_end, fitter.result()).numpy()
     model = build_classifier(config, len(LABELS), masked=False)
+    train_step = tf.function(lambda: model(features[::4], training=True))
     for _ in range(30):  # moves the statistics of batch normalisation
-        model(features[::4], training=True)
+        train_step()
     logits = model(features).numpy()
     kernel, bias = model.get_layer("logits").get_weights()
     deviation = logits.std(axis=0)

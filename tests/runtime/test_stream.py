@@ -170,7 +170,7 @@ def test_labels_with_an_underscore_are_ignored_beside_those_that_are_named(step_
 
 
 # In a process of its own: what earlier tests of this one left running takes and gives back memory at any time.
-AN_HOUR_OF_SILENCE = """
+A_QUARTER_OF_AN_HOUR = """
 import sys
 from pathlib import Path
 import numpy as np
@@ -185,23 +185,24 @@ def resident_bytes():
 step_model = StepModel(sys.argv[1])
 stream = Stream(step_model)
 minute = np.zeros(60 * stream.sample_rate, np.int16)
-stream.process(minute)
+for _ in range(2):  # the second has what the allocator keeps of the first
+    stream.process(minute)
 state, before = step_model._last.copy(), resident_bytes()
-for _ in range(59):
+for _ in range(13):
     stream.process(minute)
 grown = resident_bytes() - before
-assert grown < 8 * 2**20, grown
+assert grown < 2 * 2**20, grown  # less than 50 bytes a hop
 np.testing.assert_array_equal(step_model._last, state)
 assert np.isfinite(state).all()
-assert stream.status.hops == 180_000 and stream.status.undefined_scores == 0, stream.status
+assert stream.status.hops == 45_000 and stream.status.undefined_scores == 0, stream.status
 assert len(stream._held) < step_model.hop_samples
 """
 
 
 @pytest.mark.parametrize("name", ["model_streaming.tflite", "model_streaming_int8.tflite"])
 def test_silence_without_end(exported: Path, name: str) -> None:
-    """An hour: every hop after the window is full computes the same from the same state, in the same memory."""
-    command = [sys.executable, "-c", AN_HOUR_OF_SILENCE, str(exported / name)]
+    """A quarter of an hour: every hop after the window is full computes the same from the same state, in the same memory."""
+    command = [sys.executable, "-c", A_QUARTER_OF_AN_HOUR, str(exported / name)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
 
