@@ -201,7 +201,7 @@ assert len(stream._held) < step_model.hop_samples
 
 @pytest.mark.parametrize("name", ["model_streaming.tflite", "model_streaming_int8.tflite"])
 def test_silence_without_end(exported: Path, name: str) -> None:
-    """A quarter of an hour: every hop after the window is full computes the same from the same state, in the same memory."""
+    """A quarter of an hour: every hop after a full window computes the same from the same state, in the same memory."""
     command = [sys.executable, "-c", A_QUARTER_OF_AN_HOUR, str(exported / name)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
