@@ -55,6 +55,7 @@ CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 SHARED_CONFIG, CANDIDATES = "shared_config.json", "candidates"
 CHOICE = "choice.json"  # of a run whose settings a nested protocol chose: among which, and why
 PREDICTIONS, RESULT, CALIBRATION = "predictions.csv", "result.json", "calibration.json"
+SCORE_COLUMN = "score:"  # of a tagger's predictions, before the label of each class
 RECOGNIZER = "recognizer.json"  # of `tfaudio transcribe`, whose folders have the same weights and result
 _FILES = (
     *(CONFIG, LABELS, NORMALIZATION, SPLIT, WEIGHTS, HISTORY, SKIPPED, METRICS, PREDICTIONS, RESULT),

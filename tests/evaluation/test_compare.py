@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,15 @@ from tfaudio.bundle import write_config
 from tfaudio.cli.main import main
 from tfaudio.config import RunConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.evaluation.compare import Prediction, Recording, compare, mcnemar_p, read_predictions
+from tfaudio.evaluation.compare import (
+    Prediction,
+    Recording,
+    compare,
+    compare_tags,
+    mcnemar_p,
+    read_predictions,
+    read_tags,
+)
 
 Rows = list[tuple[str, str, str]]
 
@@ -152,10 +162,98 @@ def test_mistaken_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "predictions.csv" in capsys.readouterr().err
 
 
-def test_tags_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "tags.csv").write_text("path,labels,predicted,scores\na.wav,dog;rain,dog,0.9\n")
-    with pytest.raises(TfaudioError, match=r"tags\.csv gives recordings several labels each.*mean_average_precision"):
-        read_predictions(tmp_path / "tags.csv")
+Tags = list[tuple[str, str, list[float]]]
+
+
+def write_tags(path: Path, rows: Tags, labels: tuple[str, ...] = ("dog", "rain, heavy")) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "labels", "predicted", "scores", *(f"score:{label}" for label in labels)])
+        writer.writerows((name, owned, "", "", *scores) for name, owned, scores in rows)
+    return path
+
+
+def random_tags(seed: int, clips: int = 60, order: tuple[int, int] = (0, 1), noise: float = 1.0) -> Tags:
+    """The same recordings and labels for every seed; scores that know something of them."""
+    owned = np.random.default_rng(0).integers(1, 4, clips)
+    rng = np.random.default_rng(seed)
+    names = {1: "dog", 2: "rain, heavy", 3: "dog;rain, heavy"}
+    scores = np.stack([owned & 1, owned >> 1], axis=1) + noise * rng.normal(size=(clips, 2))
+    return [(f"/d/{i}.wav", names[int(owned[i])], list(scores[i][list(order)])) for i in range(clips)]
+
+
+def test_taggers_are_compared_by_ranking_and_by_drawing_recordings_for_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = random_tags(1), random_tags(2, noise=0.4)
+    a = write_tags(tmp_path / "a.csv", first)
+    # Elsewhere on the disk, in another order, with the classes in another order.
+    moved = [(name.replace("/d/", "/else/where/"), *rest) for name, *rest in random_tags(2, order=(1, 0), noise=0.4)]
+    b = write_tags(tmp_path / "b.csv", moved[::-1], labels=("rain, heavy", "dog"))  # type: ignore[arg-type]
+    assert main(["compare", str(a), str(b), f"--json={tmp_path / 'c.json'}"]) == 0
+    record = json.loads((tmp_path / "c.json").read_text())
+    reference = pytest.importorskip("sklearn.metrics").average_precision_score
+    true = np.array([[label in labels.split(";") for label in ("dog", "rain, heavy")] for _, labels, _ in first])
+    scores = [np.array([row[2] for row in rows]) for rows in (first, second)]
+    values = [reference(true, one) for one in scores]
+    assert [record[f"mean_average_precision_{side}"] for side in "ab"] == pytest.approx(values)
+    assert record["difference"] == pytest.approx(values[1] - values[0])
+    rng, drawn = np.random.default_rng(3), []
+    for _ in range(1000):
+        picked = rng.integers(0, len(true), len(true))
+        drawn.append(np.subtract(*(reference(true[picked], one[picked]) for one in scores[::-1])))
+    assert record["interval"] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.02)
+    assert record["interval"][0] > 0
+    said = capsys.readouterr().out
+    assert said.rstrip().endswith(": a difference")
+    assert main(["compare", str(a), str(a)]) == 0
+    assert "is +0.0 points from A's (95 % interval +0.0 to +0.0): no difference" in capsys.readouterr().out
+
+
+def test_scores_of_two_models_are_not_ranked_together(tmp_path: Path) -> None:
+    rows = random_tags(1)
+    whole = read_tags(write_tags(tmp_path / "whole.csv", rows))
+    parts = [read_tags(write_tags(tmp_path / f"{k}.csv", rows[30 * k : 30 * k + 30]))[0] for k in (0, 1)]
+    louder = [parts[0], replace(parts[1], scores=10 * parts[1].scores + 100)]
+    found = compare_tags(parts, louder)
+    assert (found.difference, found.interval, found.num_clips) == (0.0, (0.0, 0.0), 60)
+    assert compare_tags(whole, parts).difference == 0.0  # of the whole, each part by itself
+    odd = [read_tags(write_tags(tmp_path / f"odd{k}.csv", rows[k::2]))[0] for k in (0, 1)]
+    with pytest.raises(TfaudioError, match="tested in other folds"):
+        compare_tags(parts, odd)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[1:], r"A was tested on 6 recordings and B on 5, of which 5 are the same \(not 0\.wav\)"),
+        (lambda rows: [(rows[0][0], "dog", [0, 0]), *rows[1:]], r"0\.wav has other labels in A than in B"),
+        (lambda rows: [(rows[0][0], "cat", [0, 0]), *rows[1:]], "has no scores of 'cat'"),
+        (lambda rows: [(*rows[0][:2], ["loud", 0]), *rows[1:]], "has a score that is no number"),
+    ],
+)
+def test_tags_that_cannot_be_compared(tmp_path: Path, change: Any, message: str) -> None:
+    rows = [(name, "rain, heavy", scores) for name, _, scores in random_tags(1, clips=6)]
+    a, b = write_tags(tmp_path / "a.csv", rows), write_tags(tmp_path / "b.csv", change(rows))
+    with pytest.raises(TfaudioError, match=message):
+        compare_tags(read_tags(a), read_tags(b))
+
+
+def test_tags_are_compared_with_tags_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tags, classes = (
+        write_tags(tmp_path / "tags.csv", random_tags(1, clips=3)),
+        write(tmp_path / "a.csv", answers("+-+")),
+    )
+    (tmp_path / "old.csv").write_text("path,labels,predicted,scores\na.wav,dog;rain,dog,0.9\n")
+    for pair, message in (
+        ((tags, classes), "a.csv gives recordings one label each; compare it with results of that kind."),
+        ((tags, tmp_path / "old.csv"), "old.csv has no scores of all classes (path,labels,score:LABEL); write it anew"),
+    ):
+        assert main(["compare", *map(str, pair)]) == 1
+        assert message in capsys.readouterr().err
+    with pytest.raises(TfaudioError, match="several labels each"):
+        read_predictions(tags)
 
 
 def test_recordings_of_two_folders_that_have_the_same_names_are_told_apart(

@@ -12,7 +12,8 @@ from tfaudio.files import check_can_write, write_json
 USAGE = """tfaudio compare A B [--seed=SEED] [--json=FILE]
 
 Compares what two runs said of the same test recordings: how often each alone is right, McNemar's exact test, and the
-difference of their accuracies with its interval. A and B are run folders, those of cross-validations, folders that
+difference of their accuracies with its interval; of runs that give several labels, the difference of their mean average
+precisions with its interval. A and B are run folders, those of cross-validations, folders that
 `tfaudio evaluate --report_dir` wrote, or CSV files with the columns path,label,predicted.
 
   tfaudio compare runs/esc10_cnn runs/esc10_attention
@@ -32,14 +33,18 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         raise UsageError(f"Name two results to compare, not {len(arguments)}.")
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
-    from tfaudio.evaluation.compare import caveats_of, check_same_test, compare, read_predictions
+    from tfaudio.evaluation import compare
     from tfaudio.evaluation.protocol import caveats_text
 
-    check_same_test(*map(Path, arguments))
-    first, second = (read_predictions(Path(name), seed=flag_values.seed) for name in arguments)
-    comparison = compare(first, second)
+    paths, seed = [Path(name) for name in arguments], flag_values.seed
+    compare.check_same_test(*paths)
+    comparison: compare.Comparison | compare.TagComparison
+    if any(compare.gives_tags(path, seed=seed) for path in paths):
+        comparison = compare.compare_tags(*(compare.read_tags(path, seed=seed) for path in paths))
+    else:
+        comparison = compare.compare(*(compare.read_predictions(path, seed=seed) for path in paths))
     print(comparison.to_text(*arguments), end="")
-    known = dict(zip("ab", (caveats_of(Path(name)) for name in arguments), strict=True))
+    known = dict(zip("ab", (compare.caveats_of(path) for path in paths), strict=True))
     for name, against in known.items():
         if against:
             print(f"{name.upper()} is {caveats_text(against)}", end="")

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfaudio.bundle import Bundle, load_bundle, read_calibration, read_split, write_csv
+from tfaudio.bundle import SCORE_COLUMN, Bundle, load_bundle, read_calibration, read_split, write_csv
 from tfaudio.config import RunConfig
 from tfaudio.data.labelled import LabelledData, read_labelled_data, split_of
 from tfaudio.data.pipeline import Pipeline
@@ -74,13 +74,16 @@ class Evaluation:
         return FoldResult(fold, self.correct, seed=seed, details=details, of_group=of_group)
 
     def write_predictions(self, path: Path, bundle: Bundle) -> None:
-        """Writes one row a recording: where it is, what it is, what was heard and how surely."""
+        """Writes one row a recording: where it is, what it is, what was heard, how surely; of a tagger all scores."""
         names = bundle.labels.names
         if isinstance(self.metrics, TagMetrics):
             cuts = {row["label"]: row["threshold"] for row in self.metrics.per_class}
-            header = ["path", "labels", "predicted", "scores", "start", "end"]
+            header = ["path", "labels", "predicted", "scores", "start", "end", *(SCORE_COLUMN + name for name in names)]
             tagged = [
-                [clip.path, clip.label_text, *_texts(tags_of(scores, bundle.labels, cuts)), clip.start, clip.end]
+                [
+                    *(clip.path, clip.label_text, *_texts(tags_of(scores, bundle.labels, cuts)), clip.start, clip.end),
+                    *(f"{score:.9g}" for score in scores),  # as many digits as give the very float32 back
+                ]
                 for clip, scores in zip(self.clips, self.scores, strict=True)
             ]
             write_csv(path, header, tagged)

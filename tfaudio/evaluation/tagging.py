@@ -8,7 +8,7 @@ whether its recordings come before the others.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
@@ -255,14 +255,16 @@ def summarize_tags(results: Iterable[TagResult], *, resamples: int = _RESAMPLES,
 
 def _resampled(results: Sequence[TagResult], rng: np.random.Generator, resamples: int) -> Floats:
     """Mean average precision of test sets drawn with replacement, mean over models of one fold, float64 [resamples]."""
-    count = len(results[0].targets)
-    figures = []
+    draws = _draws(len(results[0].targets), rng, resamples)
+    return np.concatenate([np.mean([_weighted_mean(result, drawn) for result in results], axis=0) for drawn in draws])
+
+
+def _draws(count: int, rng: np.random.Generator, resamples: int) -> Iterator[Floats]:
+    """How often each of `count` clips is drawn: [resamples, count], in parts that memory holds."""
     step = max(1, _CELLS // count)
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
-        figures.append(np.mean([_weighted_mean(result, weights) for result in results], axis=0))
-    return np.concatenate(figures)
+        yield rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
 
 
 def _weighted_mean(result: TagResult, weights: Floats) -> Floats:
@@ -281,6 +283,32 @@ def _weighted_mean(result: TagResult, weights: Floats) -> Floats:
         total += np.where(there, gained.sum(axis=1) / np.maximum(hits[:, -1], 1.0), 0.0)
         present += there
     return total / present
+
+
+def difference_interval(
+    pairs: Sequence[tuple[TagResult, TagResult]], *, resamples: int = _RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """Ends of the 95 % bootstrap interval of how much better the second taggers rank than the first.
+
+    Args:
+      pairs: of each fold, the results of both on the same clips; these are drawn for both together.
+      resamples: test sets that are drawn.
+      seed: of the draws.
+
+    Returns:
+      Lower and upper end of the difference of the mean average precisions, mean over the folds.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.mean(
+        [
+            np.concatenate([_weighted_mean(b, part) - _weighted_mean(a, part) for part in draws])
+            for a, b in pairs
+            for draws in [_draws(len(a.targets), rng, resamples)]
+        ],
+        axis=0,
+    )
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def chance(results: Iterable[TagResult]) -> float:
