@@ -231,6 +231,8 @@ def test_scores_of_two_models_are_not_ranked_together(tmp_path: Path) -> None:
         (lambda rows: [(rows[0][0], "dog", [0, 0]), *rows[1:]], r"0\.wav has other labels in A than in B"),
         (lambda rows: [(rows[0][0], "cat", [0, 0]), *rows[1:]], "has no scores of 'cat'"),
         (lambda rows: [(*rows[0][:2], ["loud", 0]), *rows[1:]], "has a score that is no number"),
+        (lambda rows: [(*rows[0][:2], ["nan", 0]), *rows[1:]], r"has a score that is no number \(one is not finite\)"),
+        (lambda rows: [(*rows[0][:2], [0]), *rows[1:]], "has a row that is cut short"),
     ],
 )
 def test_tags_that_cannot_be_compared(tmp_path: Path, change: Any, message: str) -> None:

@@ -245,9 +245,13 @@ def _read_tag_rows(file: Path) -> tuple[tuple[str, ...], list[tuple[str, set[str
             f"{file} has no scores of all classes (path,labels,{SCORE_COLUMN}LABEL); write it anew by `tfaudio "
             "evaluate --run_dir=RUN --report_dir=DIR`, and name that DIR."
         )
+    if any(None in row.values() for row in rows):
+        raise TfaudioError(f"{file} has a row that is cut short; evaluate the run again.")
     try:
         scores = np.array([[float(row[SCORE_COLUMN + label]) for label in labels] for row in rows])
-    except (TypeError, ValueError) as error:
+        if not np.isfinite(scores).all():
+            raise ValueError("one is not finite")
+    except ValueError as error:
         raise TfaudioError(f"{file} has a score that is no number ({error}); evaluate the run again.") from error
     owned = [(row["path"], set(row["labels"].split(LABEL_SEPARATOR))) for row in rows]
     if unknown := sorted(set().union(*(own for _, own in owned)) - set(labels)):
