@@ -227,9 +227,9 @@ for _name, _recipe in {
         purpose="single words, by voices that are trained on",
         settings=_SPOKEN_WORDS,
         datasets=("fsdd",),
-        command="tfaudio train --dataset=fsdd --data_dir=FSDD --model=cnn --output_dir=runs/fsdd",
-        minutes=4,
-        accuracy="100.0 % on FSDD, official split, whose speakers are those of training",
+        command="tfaudio train --dataset=fsdd --data_dir=FSDD --model=cnn --seeds=0,1,2 --output_dir=runs/fsdd",
+        minutes=9,
+        accuracy="99.9 % on FSDD, official split, whose speakers are those of training; mean of three seeds",
         result="fsdd_cnn",
     ),
     "keywords": Recipe(
