@@ -99,7 +99,8 @@ def test_batch_as_one_by_one_and_in_a_pipeline(source, target):
     assert batch.shape[:2] == (2, 3)
     rows = tf.data.Dataset.from_tensor_slices((waveforms.reshape(6, -1), [source] * 6))
     mapped = list(rows.map(lambda w, r: resample(w, r, target)))
-    np.testing.assert_allclose(batch.reshape(6, -1), np.stack(mapped), atol=1e-6)
+    # A hundred products a sample, which each processor sums in an order of its own.
+    np.testing.assert_allclose(batch.reshape(6, -1), np.stack(mapped), atol=1e-5)
 
 
 @pytest.mark.parametrize("num_samples", [0, 1, 2, 441])

@@ -135,9 +135,14 @@ def test_a_change_is_drawn_as_often_as_asked_and_by_a_seed_of_its_own(name):
     assert changed() == alone
 
 
-def test_one_seed_gives_one_result_eagerly_in_a_graph_and_in_a_pipeline():
-    # Of the codecs not mu-law, whose rounding turns a difference in the last bit into a step.
-    config = everything(1.0).override({"codec.kinds": ["low_rate"]})
+# A pipeline sums the resampler's products in another order than eager execution, on some processors. What makes more of
+# the last bit stays out of the comparison: mu-law, whose rounding turns it into a step, and behind a changed speed the
+# vocoder, whose phases take up what a silent moment left to chance.
+@pytest.mark.parametrize("left_out", [("speed",), ("time_stretch", "pitch_shift")])
+def test_one_seed_gives_one_result_eagerly_in_a_graph_and_in_a_pipeline(left_out):
+    config = everything(1.0).override(
+        {"codec.kinds": ["low_rate"], **{f"{name}.probability": 0.0 for name in left_out}}
+    )
     change = augmentation(config)
     waveforms = np.stack([TONE, TONE[::-1], TONE * 0.1, TONE + 0.2])
     seeds = np.array(SEEDS[:4])

@@ -37,14 +37,16 @@ def assert_same(actual: np.ndarray, config: FrontEndConfig, batch: np.ndarray) -
     assert (np.abs(actual - eager) <= 1e-5 + 1e-5 * np.abs(eager) + rounding).all()
 
 
+# Not to the last bit: how a matrix product sums depends on the number of its rows, on some processors.
 @feature_names
-def test_a_batch_of_one_equals_its_row_in_a_batch_bit_for_bit(name: str) -> None:
+def test_a_batch_of_one_equals_its_row_in_a_batch(name: str) -> None:
     config, batch = CONFIGS[name], waveforms(NUM_SAMPLES)
     together = compute_features(batch, config).numpy()
     for row, waveform in zip(together, batch, strict=True):
-        np.testing.assert_array_equal(compute_features(waveform, config).numpy(), row)
-        np.testing.assert_array_equal(compute_features(waveform[None], config).numpy()[0], row)
-    np.testing.assert_array_equal(compute_features(batch[None, :, None], config).numpy()[0, :, 0], together)
+        np.testing.assert_allclose(compute_features(waveform, config).numpy(), row, rtol=1e-6, atol=1e-5)
+        np.testing.assert_allclose(compute_features(waveform[None], config).numpy()[0], row, rtol=1e-6, atol=1e-5)
+    nested = compute_features(batch[None, :, None], config).numpy()[0, :, 0]
+    np.testing.assert_allclose(nested, together, rtol=1e-6, atol=1e-5)
 
 
 # Here an example has no multiple of 16 values. What is left over at the end of a batch goes through another logarithm
