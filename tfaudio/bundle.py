@@ -311,14 +311,19 @@ def check_whole(path: Path) -> None:
         )
 
 
+def missing_part(path: Path, config: RunConfig) -> str | None:
+    """Returns the first part that a run of these settings lacks, as one does whose training did not finish, or None."""
+    parts = (WEIGHTS, LABELS, NORMALIZATION, *([VOCABULARY] if config.text.length else []))
+    return next((name for name in parts if not (path / name).is_file()), None)
+
+
 def check_finished(path: Path, config: RunConfig) -> None:
-    """Raises TfaudioError if a run of these settings lacks a part, as one does whose training did not finish."""
-    for name in (WEIGHTS, LABELS, NORMALIZATION, *([VOCABULARY] if config.text.length else [])):
-        if not (path / name).is_file():
-            raise TfaudioError(
-                f"The run folder {path} has no {name}: its training did not finish; "
-                f"continue it with `tfaudio train --resume --output_dir={path}`."
-            )
+    """Raises TfaudioError if a run of these settings lacks a part."""
+    if name := missing_part(path, config):
+        raise TfaudioError(
+            f"The run folder {path} has no {name}: its training did not finish; "
+            f"continue it with `tfaudio train --resume --output_dir={path}`."
+        )
 
 
 def load_bundle(path: str | Path, *, calibrated: bool = True) -> Bundle:

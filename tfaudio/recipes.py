@@ -173,6 +173,7 @@ _LIBROSA_FEATURES: dict[str, Any] = {
 # Strings of words: nothing may be rotated to the other end, and no mask may hide a whole word.
 _TRANSCRIPTION: dict[str, Any] = {
     "augment.time_shift": 0.0,
+    "augment.speed.probability": 0.0,
     "augment.time_mask_fraction": 0.02,
     "augment.mixup_alpha": 0.0,
     "training.learning_rate": 1e-3,

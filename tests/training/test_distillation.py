@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -16,8 +17,9 @@ import scipy.special
 from tfaudio import bundle
 from tfaudio.bundle import load_bundle, read_config, write_config
 from tfaudio.config import RunConfig, TrainingConfig
-from tfaudio.data.labelled import read_labelled_data, split_of
+from tfaudio.data.labelled import read_labelled_data, split_of, split_record
 from tfaudio.errors import TfaudioError
+from tfaudio.files import write_json
 from tfaudio.training import trainer
 from tfaudio.training.distillation import find_teachers, load_teachers, taught
 from tfaudio.training.trainer import train
@@ -131,6 +133,27 @@ def test_each_fold_has_its_own_teacher(student_config, teachers, data):
         config = student_config.override({"data.test_fold": fold})
         assert find_teachers(config, data.spec, split_of(config, data.spec)) == [teachers / f"fold_{fold}"]
     assert find_teachers(RunConfig(), data.spec, split_of(student_config, data.spec)) == []
+
+
+def test_folds_that_cut_the_same_recordings_are_told_apart(student_config, teachers, data, tmp_path):
+    # Each fold has a part of each recording, so the names of its clips are those of the other.
+    clips = [
+        replace(clip, path=f"/sounds/{number // 2}.wav", start=5.0 * fold, end=5.0 * fold + 5.0, fold=fold, group=None)
+        for number, clip in enumerate(data.spec.clips[:8])
+        for fold in (1, 2)
+    ]
+    spec = replace(data.spec, clips=tuple(clips))
+    folder = tmp_path / "cv"
+    shutil.copytree(teachers, folder)
+    configs = {
+        fold: student_config.override({"data.test_fold": fold, "training.teacher": [str(folder)]}) for fold in (1, 2)
+    }
+    splits = {fold: split_of(config, spec) for fold, config in configs.items()}
+    assert splits[1].names(spec) == splits[2].names(spec)
+    for fold, config in configs.items():
+        write_json(folder / f"fold_{fold}" / "split.json", split_record(config, spec, splits[fold]))
+    for fold, config in configs.items():
+        assert find_teachers(config, spec, splits[fold]) == [folder / f"fold_{fold}"]
 
 
 def test_a_taught_run_is_one_like_any_other_and_resumes_as_one(student_config, teachers, data, tmp_path, monkeypatch):

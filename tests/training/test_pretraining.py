@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,7 +18,14 @@ from tfaudio.data.pipeline import Pipeline
 from tfaudio.errors import TfaudioError
 from tfaudio.models.classifier import build_classifier
 from tfaudio.training import pretraining
-from tfaudio.training.pretrained import ENCODER, PRETRAINING, file_hashes, find_pretrained, load_pretrained
+from tfaudio.training.pretrained import (
+    ENCODER,
+    PRETRAINING,
+    file_hashes,
+    find_pretrained,
+    load_pretrained,
+    write_pretraining,
+)
 from tfaudio.training.pretraining import ContrastiveConfig, PairLoss, clear_pretraining, pretrain
 from tfaudio.training.trainer import train
 
@@ -154,7 +162,9 @@ def test_a_killed_pretraining_resumes_to_the_same_weights(config, data, weights,
 def test_weights_that_know_the_test_recordings_are_refused(config, data, weights, tmp_path):
     of_two = config.override({"training.initial_weights": str(weights), "data.test_fold": 2})
     split = split_of(of_two, data.spec)
-    known = set(file_hashes(split.test)) & set(json.loads((weights / PRETRAINING).read_text())["recordings"])
+    known = set(file_hashes(clip.path for clip in split.test)) & set(
+        json.loads((weights / PRETRAINING).read_text())["recordings"]
+    )
     assert len(known) == 20
     with pytest.raises(TfaudioError, match="trained on 20 of this run's test recordings"):
         find_pretrained(of_two, data.spec)
@@ -181,6 +191,18 @@ def test_weights_that_know_the_test_recordings_are_refused(config, data, weights
         find_pretrained(of_two.override({"training.initial_weights": str(out)}), data.spec)
     assert "--initial_weights_saw_test" in str(error.value)
     assert find_pretrained(of_one, data.spec) == out
+
+
+def test_what_augmentation_mixed_in_is_known_too(config, data, weights, tmp_path):
+    split = split_of(config, data.spec)
+    (tmp_path / "street").mkdir()
+    shutil.copy(split.test[0].path, tmp_path / f"street/somewhere{Path(split.test[0].path).suffix}")
+    mixed = config.override({"augment.background.probability": 0.5, "augment.background.dir": str(tmp_path / "street")})
+    shutil.copytree(weights, tmp_path / "weights")
+    write_pretraining(tmp_path / "weights", mixed, split.train, {})
+    known = config.override({"training.initial_weights": str(tmp_path / "weights")})
+    with pytest.raises(TfaudioError, match="was trained on 1 of this run's test recordings"):
+        find_pretrained(known, data.spec)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -17,13 +18,13 @@ import tensorflow as tf
 from tfaudio import bundle
 from tfaudio.bundle import load_bundle
 from tfaudio.config import TrainingConfig
-from tfaudio.data.labelled import read_labelled_data
+from tfaudio.data.labelled import read_labelled_data, split_of
 from tfaudio.errors import TfaudioError
 from tfaudio.evaluation.evaluate import evaluate
 from tfaudio.files import write_json
 from tfaudio.training import trainer
 from tfaudio.training.optimizer import make_optimizer
-from tfaudio.training.strategy import check_batch, make_strategy
+from tfaudio.training.strategy import check_batch, make_strategy, precision_policy
 from tfaudio.training.trainer import check_settings, class_weights, train
 
 
@@ -57,6 +58,39 @@ def finished(small_config, data, tmp_path_factory):
 def test_a_seed_makes_two_runs_equal_whatever_the_parallelism(small_config, data, finished, tmp_path):
     config = small_config.override({"data.parallel_calls": 1})
     _assert_same(train(config, tmp_path / "again", data=data, progress=False, log=_quiet), finished)
+
+
+def test_a_finished_run_that_lost_a_part_is_mended_by_resuming(small_config, data, finished, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "copy")
+    (tmp_path / "copy" / "labels.txt").unlink()
+    again = train(small_config, tmp_path / "copy", data=data, resume=True, progress=False, log=_quiet)
+    _assert_same(again, finished)
+    assert again.labels == finished.labels
+
+
+def test_what_cannot_be_trained_leaves_the_run_before(small_config, data, finished, tmp_path, monkeypatch):
+    class Three:
+        num_replicas_in_sync = 3
+
+    shutil.copytree(finished.path, tmp_path / "copy")
+    monkeypatch.setattr(trainer, "check_settings", lambda *_: Three())
+    few = len(data.recordings.select(split_of(small_config, data.spec).train))
+    config = small_config.override({"training.batch_size": 3 * few})
+    assert few % 3
+    with pytest.raises(TfaudioError, match=f"batch_size {few} does not divide among 3 replicas"):
+        train(config, tmp_path / "copy", data=data, overwrite=True, progress=False, log=_quiet)
+    _assert_same(load_bundle(tmp_path / "copy"), finished)
+
+
+def test_validation_that_cannot_be_used_stops_nothing_early(small_config, data, tmp_path):
+    config = small_config.override({"training.early_stopping_patience": 2, "data.validation_fraction": 0.3})
+    validation = set(split_of(config, data.spec).validation)
+    usable = tuple(clip for clip in data.recordings.clips if clip not in validation)
+    assert 0 < len(usable) < len(data.recordings.clips)
+    damaged = replace(data, recordings=replace(data.recordings, clips=usable))
+    with pytest.raises(TfaudioError, match="none of those that are kept for it can be used"):
+        train(config, tmp_path / "run", data=damaged, progress=False, log=_quiet)
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_seed_makes_another_run(small_config, data, finished, tmp_path):
@@ -293,6 +327,17 @@ def test_strategies_that_cannot_work_say_so():
 
     with pytest.raises(TfaudioError, match="multiple of 3"):
         check_batch(32, Three())
+
+
+def test_a_cpu_that_is_asked_for_computes_in_bfloat16_beside_a_gpu(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: ["GPU:0"] if kind == "GPU" else ["CPU:0"])
+    assert precision_policy(tf.distribute.OneDeviceStrategy("/cpu:0"), mixed=True) == "mixed_bfloat16"
+    assert precision_policy(tf.distribute.get_strategy(), mixed=True) == "mixed_float16"
+
+
+def test_a_training_of_one_step_has_a_rate():
+    optimizer = make_optimizer(TrainingConfig(learning_rate=1e-2, warmup_fraction=0.1), total_steps=1)
+    assert float(optimizer._learning_rate(0)) == pytest.approx(1e-2)
 
 
 def test_the_rate_rises_and_falls():

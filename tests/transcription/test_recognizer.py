@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 
@@ -102,6 +103,12 @@ def test_a_recording_is_written_down(run, tmp_path, capsys):
     assert code == 1  # one of the two could not be read
 
 
+def test_what_would_not_fit_into_memory_is_refused(run, tmp_path, capsys):
+    soundfile.write(tmp_path / "hour.wav", np.zeros(3600 * RATE), RATE)
+    assert main(["transcribe", f"--run_dir={run}", str(tmp_path / "hour.wav")]) == 1
+    assert "is 3600 s long, and a recogniser takes 300 s at most" in json.loads(capsys.readouterr().out)["error"]
+
+
 @pytest.mark.parametrize("command", [["predict", "--model={run}", "{run}/a.wav"], ["info", "{run}"]])
 def test_what_takes_classifiers_says_what_takes_this(command, run, capsys):
     soundfile.write(run / "a.wav", tone("low", 0, 0), RATE)
@@ -162,6 +169,8 @@ def test_the_loss_is_that_of_all_ways_to_say_the_words():
         ),
         (["--output_dir=new", "--test_speakers=ann", "--set=augment.mixup_alpha=1"], "mixup_alpha must be 0"),
         (["--output_dir=new", "--test_speakers=ann", "--set=augment.time_shift=0.1"], "time_shift must be 0"),
+        (["--output_dir=new", "--test_speakers=ann", "--set=augment.speed.probability=0.5"], "slowed down would lose"),
+        (["--output_dir=new", "--test_speakers=ann", "--set=augment.time_stretch.probability=1"], "time_stretch.prob"),
         (["--output_dir=new", "--test_speakers=ann", "--set=front_end.feature=leaf"], "of which nothing is learnt"),
         (["--output_dir=new", "--test_speakers=ann", "--set=training.mixed_precision=true"], "in float32 on one"),
         (["--output_dir=new", "--test_speakers=ann", '--set=model.options={"with": 3}'], "with"),
@@ -180,6 +189,29 @@ def test_mistakes_are_told_in_a_sentence(arguments, said, words, tmp_path, monke
     assert said in error
     assert "Traceback" not in error
     assert not (tmp_path / "new").exists()
+
+
+def test_speakers_to_test_on_are_no_background(words, tmp_path, capsys):
+    folder = tmp_path / "street"
+    folder.mkdir()
+    shutil.copy(words.parent / "ann_low_0.wav", folder / "somebody.wav")
+    command = ["transcribe", "--dataset=manifest", f"--data_dir={words}", f"--output_dir={tmp_path / 'new'}"]
+    command += ["--set=augment.background.probability=0.5", f"--set=augment.background.dir={folder}"]
+    assert main([*command, "--test_speakers=ann"]) == 1
+    assert "somebody.wav" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_recognizer_is_kept_before_it_is_measured(words, tmp_path, monkeypatch):
+    def stopped(*_args, **_settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tfaudio.transcription.recognizer.evaluate_recognizer", stopped)
+    command = ["transcribe", "--dataset=manifest", f"--data_dir={words}", f"--output_dir={tmp_path / 'run'}"]
+    command += ["--test_speakers=bob", *SETTINGS, "--epochs=1", "--set=strings.per_epoch=16"]
+    with contextlib.suppress(KeyboardInterrupt):
+        assert main(command) != 0
+    assert load_recognizer(tmp_path / "run").speakers == ("ann", "eve")
 
 
 def test_what_else_lies_in_the_folder_stays(words, run, tmp_path, capsys):

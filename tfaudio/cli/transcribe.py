@@ -85,11 +85,11 @@ def _transcribe(flag_values: flags.FlagValues, files: list[str]) -> int:
     for file in files:
         try:
             ((_, waveform),) = read_windows(file, sample_rate=rate, clip=ClipConfig(seconds=None))
+            (words,) = recognizer.transcribe([waveform], width=flag_values.beam)
         except TfaudioError as error:
             failed += 1
             print(json.dumps({"path": file, "error": str(error)}, ensure_ascii=False))
             continue
-        (words,) = recognizer.transcribe([waveform], width=flag_values.beam)
         print(json.dumps({"path": file, "words": list(words)}, ensure_ascii=False), flush=True)
     return 1 if failed else 0
 
@@ -119,6 +119,7 @@ def _train(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     for left_out in data.recordings.skipped:
         print(f"not used: {left_out.path}: {left_out.reason}", file=sys.stderr)
     recognizer = train_recognizer(config, strings, data, test_speakers=flag_values.test_speakers)
+    recognizer.save(output_dir)  # before it is measured, which may fail, or be stopped
     words = {s: w for s, w in words_of_speakers(data).items() if s in flag_values.test_speakers}
     width = flag_values.beam
     errors = evaluate_recognizer(recognizer, words, width=width)
@@ -140,7 +141,6 @@ def _train(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         "strings": strings.to_dict(),
         "config": config.to_dict(),
     }
-    recognizer.save(output_dir)
     write_json(output_dir / RESULT, record)
     if flag_values.json:
         write_json(flag_values.json, record)

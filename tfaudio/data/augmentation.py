@@ -61,13 +61,18 @@ def augmentation_sounds(config: RunConfig) -> tuple[Sounds | None, Sounds | None
     return backgrounds, responses
 
 
-def check_backgrounds(config: RunConfig, split: Split) -> None:
-    """Raises TfaudioError if the backgrounds hold a recording that a run validates or tests on, under whatever name."""
+def background_files(config: RunConfig) -> list[Path]:
+    """Returns the recordings that augmentation mixes in; none where it mixes in nothing."""
     background = config.augment.background
     if not background.probability or not background.dir:
-        return
-    root = absolute(background.dir)
-    backgrounds = [path for path in files_below(root, []) if path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file()]
+        return []
+    found = files_below(absolute(background.dir), [])
+    return [path for path in found if path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file()]
+
+
+def check_backgrounds(config: RunConfig, split: Split) -> None:
+    """Raises TfaudioError if the backgrounds hold a recording that a run validates or tests on, under whatever name."""
+    backgrounds = background_files(config)
     held_out = [Path(clip.path) for clip in (*split.validation, *split.test)]
     # Few files are of one size, so few are read.
     sizes = {path.stat().st_size for path in backgrounds}
@@ -78,9 +83,9 @@ def check_backgrounds(config: RunConfig, split: Split) -> None:
     known = [path.name for path in same_size if sha256(path.read_bytes()) in hashes]
     if known:
         raise TfaudioError(
-            f"augment.background.dir, {background.dir}, holds {len(known)} of the recordings to validate or test on "
-            f"({', '.join(sorted(set(known))[:3])}), which training must not hear; put the others into a folder of "
-            "their own."
+            f"augment.background.dir, {config.augment.background.dir}, holds {len(known)} of the recordings to "
+            f"validate or test on ({', '.join(sorted(set(known))[:3])}), which training must not hear; put the others "
+            "into a folder of their own."
         )
 
 

@@ -11,7 +11,7 @@ from keras import ops
 
 from tfaudio.bundle import WEIGHTS, load_bundle, read_config, read_split, run_folders
 from tfaudio.config import RunConfig
-from tfaudio.data.labelled import fingerprint_of
+from tfaudio.data.labelled import split_record
 from tfaudio.data.spec import DatasetSpec
 from tfaudio.data.split import Split
 from tfaudio.errors import TfaudioError
@@ -33,7 +33,7 @@ def find_teachers(config: RunConfig, spec: DatasetSpec, split: Split) -> list[Pa
     Raises:
       TfaudioError: if a folder holds no run, none of this split, or one that hears otherwise.
     """
-    own = {"fingerprint": fingerprint_of(config, spec), **split.names(spec)}
+    own = split_record(config, spec, split)  # by its rule too: parts of one recording share its name
     found: list[Path] = []
     for name in config.training.teacher:
         fitting = [folder for folder in run_folders(Path(name)) if own.items() <= read_split(folder).items()]

@@ -62,13 +62,14 @@ def make_optimizer(
 
     Source: I. Loshchilov, F. Hutter, Decoupled Weight Decay Regularization (2019).
     """
-    warmup = max(1, round(config.warmup_fraction * total_steps))
+    # Its first step is at rate 0, so a training of one step has none.
+    warmup = max(1, round(config.warmup_fraction * total_steps)) if total_steps > 1 else 0
     held = total_steps * config.averaged_epochs // config.epochs
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,  # a float: an integer start makes Keras multiply integers by floats
+        0.0 if warmup else config.learning_rate,  # a float: an integer makes Keras multiply integers by floats
         decay_steps=max(1, total_steps - warmup - held),
         alpha=config.swa_rate if held else 0.0,
-        warmup_target=config.learning_rate,
+        warmup_target=config.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
     # No clipping here: Keras clips each replica's gradient before the sum, which silently differs from one device.

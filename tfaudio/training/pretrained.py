@@ -12,6 +12,7 @@ import keras
 import tfaudio
 from tfaudio.bundle import read_weights
 from tfaudio.config import RunConfig
+from tfaudio.data.augmentation import background_files
 from tfaudio.data.labelled import split_of
 from tfaudio.data.spec import Clip, DatasetSpec
 from tfaudio.errors import TfaudioError
@@ -25,9 +26,14 @@ NUM_OUTPUTS = 2
 _FORMAT_VERSION = 1
 
 
-def file_hashes(clips: Iterable[Clip]) -> list[str]:
+def file_hashes(paths: Iterable[str | Path]) -> list[str]:
     """Returns the sha256 of each recording's file, sorted: it is known again under another name."""
-    return sorted({sha256(Path(path).read_bytes()) for path in {clip.path for clip in clips}})
+    return sorted({sha256(Path(path).read_bytes()) for path in set(map(str, paths))})
+
+
+def hashes_heard(config: RunConfig, clips: Iterable[Clip]) -> list[str]:
+    """Returns the `file_hashes` of what pre-training hears: its recordings, and what augmentation mixes in."""
+    return file_hashes([*(clip.path for clip in clips), *background_files(config)])
 
 
 def write_pretraining(folder: Path, config: RunConfig, clips: Sequence[Clip], details: dict[str, Any]) -> None:
@@ -36,7 +42,7 @@ def write_pretraining(folder: Path, config: RunConfig, clips: Sequence[Clip], de
         "format": _FORMAT_VERSION,
         "tfaudio": tfaudio.__version__,
         "config": config.to_dict(),
-        "recordings": file_hashes(clips),
+        "recordings": hashes_heard(config, clips),
         **details,
     }
     write_json(folder / PRETRAINING, document)
@@ -111,7 +117,8 @@ def find_pretrained(config: RunConfig, spec: DatasetSpec) -> Path | None:
     # The fold that a nested protocol leaves out is the one that its choice is tested on.
     left_out = [] if config.data.left_out_fold is None else spec.clips
     left_out = [clip for clip in left_out if clip.fold == config.data.left_out_fold]
-    known = found[folder]["recordings"].intersection(file_hashes([*split_of(config, spec).test, *left_out]))
+    unknown = (clip.path for clip in (*split_of(config, spec).test, *left_out))
+    known = found[folder]["recordings"].intersection(file_hashes(unknown))
     way_out = "pre-train with the same --dataset and --folds"
     if left_out:
         way_out = "pre-train for a nested choice, which leaves two folds out, on other recordings (--data_dir alone)"

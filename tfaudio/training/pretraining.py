@@ -28,7 +28,7 @@ from tfaudio.training.pretrained import (
     ENCODER,
     NUM_OUTPUTS,
     PRETRAINING,
-    file_hashes,
+    hashes_heard,
     read_pretraining,
     write_pretraining,
 )
@@ -180,7 +180,7 @@ def pretrain(
 
 def _check_same(run_dir: Path, config: RunConfig, clips: Sequence[Clip], details: dict[str, Any]) -> None:
     before = read_pretraining(run_dir, finished=False)
-    now = {"config": config, "recordings": set(file_hashes(clips)), **details}
+    now = {"config": config, "recordings": set(hashes_heard(config, clips)), **details}
     if changed := [key for key, value in now.items() if before.get(key) != value]:
         raise TfaudioError(
             f"{run_dir} was begun with other {' and '.join(changed)}; give the same to --resume, or start anew with "

@@ -43,7 +43,8 @@ def precision_policy(strategy: tf.distribute.Strategy, *, mixed: bool) -> str:
     if not mixed:
         return "float32"
     # float16 needs the loss scaling that Keras adds for it; bfloat16 has float32's range, and CPUs and TPUs know it.
-    return "mixed_float16" if tf.config.list_logical_devices("GPU") else "mixed_bfloat16"
+    on_cpu = isinstance(strategy, tf.distribute.OneDeviceStrategy)  # which `make_strategy` makes of "cpu" alone
+    return "mixed_float16" if tf.config.list_logical_devices("GPU") and not on_cpu else "mixed_bfloat16"
 
 
 def check_batch(batch_size: int, strategy: tf.distribute.Strategy) -> None:

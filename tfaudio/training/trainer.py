@@ -75,7 +75,7 @@ def train(
     if resume:
         check_same_settings(run_dir, bundle.read_config(run_dir), config)
         _check_same_data(run_dir, config, data.spec)
-        if (run_dir / bundle.WEIGHTS).is_file():  # written last
+        if not bundle.missing_part(run_dir, config):
             return bundle.load_bundle(run_dir, calibrated=False)
     split = split_of(config, data.spec)
     check_validation(config, split)
@@ -83,9 +83,15 @@ def train(
     targets = data.targets(labels, multi_hot=config.multi_label)
     chosen = recordings.select(split.train)
     validation = recordings.select(split.validation)
+    if config.training.early_stopping_patience and not len(validation):
+        raise TfaudioError(
+            "training.early_stopping_patience (--early_stopping) needs recordings to validate on, and none of those "
+            "that are kept for it can be used; repair them (`tfaudio datasets audit` lists them), or keep others."
+        )
     if config.training.shuffle_labels:
         targets = shuffled_labels(targets, (chosen, validation), config.training.seed)
     strategy = check_settings(config, len(labels))
+    check_batch(min(config.training.batch_size, len(chosen)), strategy)  # few recordings are one smaller batch
     check_inputs_stay(run_dir, config)
     check_backgrounds(config, split)
     teachers = find_teachers(config, data.spec, split)
@@ -110,7 +116,6 @@ def train(
         normalization = Pipeline(recordings, targets, len(labels), config).fit_normalization(chosen)
         tokens = None if tokenizer is None else tokenizer.tokens(clip.text for clip in recordings.clips)
         pipeline = Pipeline(recordings, targets, len(labels), config, normalization, tokens)
-        check_batch(pipeline.batch_size(len(chosen)), strategy)
         steps = pipeline.steps_per_epoch(len(chosen))
         with strategy.scope():
             classifier = build_classifier(config, len(labels), masked=takes_mask(config))

@@ -19,9 +19,11 @@ from tfaudio.augment.seeds import fold_in, split_seed
 from tfaudio.augment.spectrogram import change_features, spec_augment
 from tfaudio.bundle import RECOGNIZER, WEIGHTS, clear, read_weights, write_weights
 from tfaudio.config import RunConfig
-from tfaudio.data.augmentation import waveform_augmentation
+from tfaudio.data.augmentation import check_backgrounds, waveform_augmentation
 from tfaudio.data.labelled import LabelledData
+from tfaudio.data.split import Split
 from tfaudio.errors import TfaudioError
+from tfaudio.evaluation.metrics import bootstrap_draws
 from tfaudio.features.family import smallest_deviations
 from tfaudio.features.front_end import compute_features
 from tfaudio.features.normalization import Normalization, NormalizationFitter
@@ -35,6 +37,7 @@ from tfaudio.transcription.decoding import beam_decode, edit_distance, greedy_de
 from tfaudio.transcription.strings import Spoken, StringConfig, draw_strings
 
 FORMAT_VERSION = 1
+LONGEST_SECONDS = 300  # attention over n steps takes memory of n * n: 2 GB here, and four times that for twice as long
 _RESAMPLES = 10_000
 _TEST = 1_000_003  # what the seed of the strings to test on has and no epoch's
 
@@ -63,7 +66,17 @@ class Recognizer:
     model: keras.Model
 
     def logits(self, waveforms: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:
-        """Returns float32 [steps, words + 1] of each waveform float32 [samples]; the blank comes first."""
+        """Returns float32 [steps, words + 1] of each waveform float32 [samples]; the blank comes first.
+
+        Raises:
+          TfaudioError: if a waveform is longer than `LONGEST_SECONDS`.
+        """
+        longest = max(map(len, waveforms), default=0) / self.config.front_end.sample_rate
+        if longest > LONGEST_SECONDS:
+            raise TfaudioError(
+                f"The recording is {longest:.0f} s long, and a recogniser takes {LONGEST_SECONDS} s at most; cut it in "
+                "a pause."
+            )
         found = []
         for batch in _batches(waveforms, self.config, self.normalization):
             logits = self.model.predict_on_batch(batch)
@@ -179,7 +192,8 @@ def train_recognizer(
       log: takes lines about the way.
 
     Raises:
-      TfaudioError: if there is no such speaker, or none is left to train on.
+      TfaudioError: if there is no such speaker, or none is left to train on, or augmentation would have it hear one
+        that is to test on.
     """
     _check_heeded(config)
     words = words_of_speakers(data)
@@ -189,6 +203,8 @@ def train_recognizer(
     known = {speaker: spoken for speaker, spoken in words.items() if speaker not in test_speakers}
     if not known:
         raise TfaudioError("All speakers are to test on, and none is left to train on; leave one out.")
+    unheard = tuple(clip for clip in data.spec.clips if clip.group in test_speakers)
+    check_backgrounds(config, Split((), (), unheard, "speakers left out"))
     training, labels = config.training, data.spec.labels
     keras.utils.clear_session()
     tf.config.experimental.enable_op_determinism()
@@ -237,6 +253,12 @@ def _check_heeded(config: RunConfig) -> None:
             "A string of words is not rotated, or its first word would be its last, so augment.time_shift must be 0 in "
             "the training of a recogniser."
         )
+    lengthening = {"speed": augment.speed, "time_stretch": augment.time_stretch}
+    if cutting := [name for name, change in lengthening.items() if change.probability]:
+        raise TfaudioError(
+            f"A string that is slowed down would lose words at its ends, so augment.{cutting[0]}.probability must be 0 "
+            "in the training of a recogniser."
+        )
     if not config.front_end.standardized:
         raise TfaudioError(
             "A recogniser takes standardised features of which nothing is learnt; leave out "
@@ -272,8 +294,9 @@ def _errors(found: Sequence[Sequence[int]], said: Sequence[Sequence[int]]) -> di
     errors = np.array([edit_distance(f, s) for f, s in zip(found, said, strict=True)], np.float64)
     lengths = np.array([len(s) for s in said], np.float64)
     # Strings are drawn anew with all their words: how long they are is no doubt about the rate.
-    drawn = np.random.default_rng(0).multinomial(len(said), np.full(len(said), 1 / len(said)), size=_RESAMPLES)
-    low, high = map(float, np.quantile(drawn @ errors / (drawn @ lengths), [0.025, 0.975]))
+    draws = bootstrap_draws(len(said), np.random.default_rng(0), _RESAMPLES)
+    rates = np.concatenate([(drawn @ errors) / (drawn @ lengths) for drawn in draws])
+    low, high = map(float, np.quantile(rates, [0.025, 0.975]))
     return {
         "word_error_rate": float(errors.sum() / lengths.sum()),
         "interval": [low, high],

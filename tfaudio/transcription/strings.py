@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tfaudio.config.base import Config, check, check_range
 
 _MOST_WORDS = 64
-_MOST_STRINGS = 1_000_000
+_MOST_STRINGS = {"per_epoch": 1_000_000, "per_speaker": 10_000}  # the latter are in memory at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,8 @@ class StringConfig(Config):
             f"strings.shortest must be 1 to strings.longest ({self.longest}), not {self.shortest}.",
         )
         check_range("strings.longest_gap", self.longest_gap, 0.0, 10.0)
-        for name in ("per_epoch", "per_speaker"):
-            check_range(f"strings.{name}", getattr(self, name), 1, _MOST_STRINGS)
+        for name, most in _MOST_STRINGS.items():
+            check_range(f"strings.{name}", getattr(self, name), 1, most)
 
 
 class Spoken(NamedTuple):
