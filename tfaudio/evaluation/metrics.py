@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from tfaudio.errors import TfaudioError
 from tfaudio.labels import LabelMap
 from tfaudio.ranking import average_precision
+
+_CELLS = 4_000_000  # of resampled weights at a time
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,15 @@ def grouped_bootstrap_interval(
     """
     parts = [np.asarray(group, dtype=np.float64).ravel() for group in groups]
     sums, counts = np.array([part.sum() for part in parts]), np.array([len(part) for part in parts])
-    drawn = np.random.default_rng(seed).multinomial(len(parts), np.full(len(parts), 1 / len(parts)), size=resamples)
-    low, high = np.quantile((drawn @ sums) / (drawn @ counts), [(1 - level) / 2, (1 + level) / 2])
+    draws = bootstrap_draws(len(parts), np.random.default_rng(seed), resamples)
+    means = np.concatenate([(drawn @ sums) / (drawn @ counts) for drawn in draws])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def bootstrap_draws(count: int, rng: np.random.Generator, resamples: int) -> Iterator[NDArray[np.float64]]:
+    """Yields how often each of `count` is drawn: float64 [resamples, count], in parts that memory holds."""
+    step = max(1, _CELLS // count)
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        yield rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)

@@ -8,7 +8,7 @@ whether its recordings come before the others.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tfaudio.errors import TfaudioError
-from tfaudio.evaluation.metrics import check_scores, grouped_bootstrap_interval
+from tfaudio.evaluation.metrics import bootstrap_draws, check_scores, grouped_bootstrap_interval
 from tfaudio.evaluation.protocol import by_fold_and_seed
 from tfaudio.labels import LabelMap
 from tfaudio.model_settings import tag_thresholds
 from tfaudio.ranking import class_average_precisions, mean_average_precision
 
 _RESAMPLES = 1000
-_CELLS = 4_000_000  # of resampled weights at a time
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -255,16 +254,8 @@ def summarize_tags(results: Iterable[TagResult], *, resamples: int = _RESAMPLES,
 
 def _resampled(results: Sequence[TagResult], rng: np.random.Generator, resamples: int) -> Floats:
     """Mean average precision of test sets drawn with replacement, mean over models of one fold, float64 [resamples]."""
-    draws = _draws(len(results[0].targets), rng, resamples)
+    draws = bootstrap_draws(len(results[0].targets), rng, resamples)
     return np.concatenate([np.mean([_weighted_mean(result, drawn) for result in results], axis=0) for drawn in draws])
-
-
-def _draws(count: int, rng: np.random.Generator, resamples: int) -> Iterator[Floats]:
-    """How often each of `count` clips is drawn: [resamples, count], in parts that memory holds."""
-    step = max(1, _CELLS // count)
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        yield rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
 
 
 def _weighted_mean(result: TagResult, weights: Floats) -> Floats:
@@ -303,7 +294,7 @@ def difference_interval(
         [
             np.concatenate([_weighted_mean(b, part) - _weighted_mean(a, part) for part in draws])
             for a, b in pairs
-            for draws in [_draws(len(a.targets), rng, resamples)]
+            for draws in [bootstrap_draws(len(a.targets), rng, resamples)]
         ],
         axis=0,
     )
