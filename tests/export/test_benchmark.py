@@ -14,12 +14,12 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from tests.export.small_runs import Exported
+from tests.static_models import convert_static
 from tfaudio.cli.main import main
 from tfaudio.errors import TfaudioError
 from tfaudio.export.benchmark import _Runner, operator_times, run_benchmark
 from tfaudio.export.flatbuffer import parse, serialize
 from tfaudio.export.single_operator import one_operator
-from tfaudio.export.tflite import convert_folder, export_static
 from tfaudio.export.work import Work, work_of
 from tfaudio.memory import memory_of
 
@@ -33,7 +33,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     y = keras.layers.Conv2D(8, (3, 5), strides=2, padding="same")(x)  # [6, 5, 8]
     y = keras.layers.DepthwiseConv2D((3, 3), padding="valid")(y)  # [4, 3, 8]
     y = keras.layers.Dense(7)(keras.layers.Flatten()(y))
-    return convert_folder(export_static(keras.Model(x, y), tmp_path_factory.mktemp("small") / "m"), "float32")
+    return convert_static(keras.Model(x, y), tmp_path_factory.mktemp("small") / "m")
 
 
 def test_multiplications_are_those_counted_by_hand(small: bytes) -> None:

@@ -6,14 +6,16 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python import schema_py_generated as schema
 
 from tests.export.small_runs import LABELS, SAMPLE_RATE, Exported, tones
+from tests.static_models import convert_static
 from tfaudio.errors import TfaudioError
 from tfaudio.export import flatbuffer, quantize
 from tfaudio.export.report import TFLITE_VARIANTS
-from tfaudio.export.tflite import TfliteConverter, check_runs, convert_folder, export_static
+from tfaudio.export.tflite import TfliteConverter, check_runs, convert_function
 
 CUSTOM = 32
 
@@ -123,7 +125,7 @@ def test_a_computed_bias_can_be_quantised(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     model = two_branches()
     data = np.random.default_rng(0).normal(size=(50, 5, 8)).astype(np.float32)
-    content = convert_folder(export_static(model, tmp_path / "m"), "float32")
+    content = convert_static(model, tmp_path / "m")
     expected = model.predict(data, verbose=0)
 
     def outputs(file: bytes) -> np.ndarray:
@@ -152,15 +154,16 @@ def test_recurrent_layers_are_refused_before_they_kill_the_process() -> None:
 
 def test_an_operator_that_devices_lack_is_refused(tmp_path: Path) -> None:
     x = keras.Input((4,), name="features")
-    folder = export_static(keras.Model(x, keras.ops.erfinv(x)), tmp_path / "classifier")
     with pytest.raises(TfaudioError, match=r"cannot convert the classifier to TFLite float32"):
-        convert_folder(folder, "float32")
+        convert_static(keras.Model(x, keras.ops.erfinv(x)), tmp_path / "classifier")
 
 
-def test_parts_that_do_not_fit_are_not_joined(cnn: Exported, tmp_path: Path) -> None:
-    content = convert_folder(export_static(two_branches(), tmp_path / "m"), "float32")
+def test_parts_that_do_not_fit_are_not_joined(tmp_path: Path) -> None:
+    three, four = tf.TensorSpec((1, 3), name="a"), tf.TensorSpec((1, 4), name="b")
+    first = convert_function(lambda a: {"b": a * 2.0}, [three], tmp_path / "first")
+    second = convert_function(lambda b: {"c": b * 2.0}, [four], tmp_path / "second")
     with pytest.raises(ValueError, match="do not fit"):
-        flatbuffer.join([cnn.content("float32"), content], input_name="a", link_names=["l"], output_name="b")
+        flatbuffer.join([first, second], inputs=["a"], outputs=["c"])
 
 
 def test_a_file_of_another_form_does_not_pass(cnn: Exported) -> None:

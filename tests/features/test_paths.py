@@ -12,10 +12,11 @@ from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python import schema_py_generated as schema
 
 from tests.features.family import CONFIGS, EVERY, waveforms
+from tests.static_models import convert_static, save_static
 from tfaudio.config import FrontEndConfig
 from tfaudio.evaluation.librosa_reference import expected_stack
 from tfaudio.export import flatbuffer
-from tfaudio.export.tflite import convert_folder, export_static
+from tfaudio.export.tflite import convert_folder
 from tfaudio.features.family import smallest_deviations
 from tfaudio.features.front_end import FrontEnd, compute_features
 from tfaudio.features.normalization import NormalizationFitter
@@ -102,9 +103,9 @@ def test_saved_and_on_a_device(name: str, tmp_path: Path) -> None:
     model.save(tmp_path / "model.keras")
     assert_same(keras.models.load_model(tmp_path / "model.keras").predict(batch, verbose=0), config, batch)
 
-    folder = export_static(model, tmp_path / "saved_model")
-    served = tf.saved_model.load(str(folder)).serve
-    assert_same(np.concatenate([served(row[None]).numpy() for row in batch]), config, batch)
+    folder = save_static(model, tmp_path / "saved_model")
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    assert_same(np.concatenate([served(input=tf.constant(row[None]))["output"] for row in batch]), config, batch)
 
     content = convert_folder(folder, "float32")
     operators = flatbuffer.operators(content)
@@ -135,7 +136,7 @@ def test_all_at_once_on_a_device(tmp_path: Path) -> None:
     normalization = fitter.result()
     waveform = keras.Input((NUM_SAMPLES,), name="waveform")
     model = keras.Model(waveform, FrontEnd(EVERY, normalization)(waveform))
-    content = convert_folder(export_static(model, tmp_path / "m"), "float32")
+    content = convert_static(model, tmp_path / "m")
     parsed = flatbuffer.parse(content)
     codes = [parsed.operatorCodes[operator.opcodeIndex] for operator in parsed.subgraphs[0].operators]
     assert sum(code.builtinCode == schema.BuiltinOperator.RFFT2D for code in codes) == 1

@@ -11,11 +11,12 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from tests.models.test_models import SMALL, build
+from tests.static_models import convert_static
 from tfaudio.config import ModelConfig
 from tfaudio.errors import TfaudioError
 from tfaudio.export.flatbuffer import float_operators, parse
 from tfaudio.export.quantize import check_can_be_int8, int8, int16x8
-from tfaudio.export.tflite import convert_folder, export_static, refuse_foreign_operators
+from tfaudio.export.tflite import refuse_foreign_operators
 from tfaudio.export.work import work_of
 from tfaudio.models import efficientnet, mobilenet_v1, mobilenet_v3, resnet, yamnet
 from tfaudio.models.backbone import PatchBackbone
@@ -47,7 +48,7 @@ def _converted(model: keras.Model, folder: Path) -> bytes:
     for weight in model.weights:
         if any(part in weight.path for part in ("moving", "gamma", "beta", "bias", "sharpness")):
             weight.assign(rng.uniform(0.2, 1.0, weight.shape))
-    content = convert_folder(export_static(model, folder, shape=(1, FRAMES, BINS)), "float32")
+    content = convert_static(model, folder, shape=(1, FRAMES, BINS))
     refuse_foreign_operators(content)
     for features in np.random.default_rng(1).normal(size=(2, 1, FRAMES, BINS)).astype(np.float32):
         np.testing.assert_allclose(_logits(content, features), model(features), atol=1e-4)
@@ -104,7 +105,7 @@ def test_smaller_weights_follow_keras(name, variant, few_blocks, tmp_path):
     _, options = _file(name, tmp_path)
     keras.utils.set_random_seed(0)
     model = build(name, options)
-    content = convert_folder(export_static(model, tmp_path / variant, shape=(1, FRAMES, BINS)), variant)
+    content = convert_static(model, tmp_path / variant, variant, shape=(1, FRAMES, BINS))
     refuse_foreign_operators(content)
     features = np.random.default_rng(3).normal(size=(8, 1, FRAMES, BINS)).astype(np.float32)
     expected = np.stack([np.asarray(model(row)) for row in features])

@@ -266,32 +266,7 @@ def _operator_code(model: Any, builtin: int, *, version: int = 1) -> int:
     return len(model.operatorCodes) - 1
 
 
-def join(parts: Sequence[bytes], *, input_name: str, link_names: Sequence[str], output_name: str) -> bytes:
-    """Joins TFLite files into one: the output of each is the input of the next.
-
-    Args:
-      parts: files of one subgraph, one input and one output each; what meets must agree in type and shape.
-      input_name: of the input in the signature "serving_default".
-      link_names: of the tensors where parts meet, one fewer than there are parts.
-      output_name: of the output there.
-
-    Returns:
-      The joined file.
-
-    Raises:
-      TfaudioError: if a part has control flow.
-      ValueError: if two parts do not fit.
-    """
-    whole = parse(parts[0])
-    only_graph(whole)
-    for part, name in zip(parts[1:], link_names, strict=True):
-        whole.subgraphs[0].tensors[int(whole.subgraphs[0].outputs[0])].name = name.encode()
-        _append_next(whole, parse(part))
-    graph = whole.subgraphs[0]
-    return _finished(whole, {input_name: int(graph.inputs[0])}, {output_name: int(graph.outputs[0])})
-
-
-def join_by_name(parts: Sequence[bytes], *, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+def join(parts: Sequence[bytes], *, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
     """Joins TFLite files of any number of inputs and outputs into one, by the names in their signatures.
 
     Args:
@@ -358,15 +333,6 @@ def _named(name: str, tensor: int) -> Any:
     entry = schema.TensorMapT()
     entry.name, entry.tensorIndex = name.encode(), tensor
     return entry
-
-
-def _append_next(whole: Any, part: Any) -> None:
-    """Appends a part of one input, which becomes the one output so far."""
-    first, second = whole.subgraphs[0], only_graph(part)
-    if not len(first.outputs) == len(second.inputs) == 1:
-        raise ValueError("Only parts with one input and one output can be joined.")
-    place = _append(whole, part, {int(second.inputs[0]): int(first.outputs[0])})
-    first.outputs = np.array([place[int(i)] for i in second.outputs], np.int32)
 
 
 def _append(whole: Any, part: Any, links: Mapping[int, int]) -> dict[int, int]:

@@ -24,7 +24,7 @@ import tensorflow as tf
 from tfaudio.bundle import Bundle
 from tfaudio.errors import TfaudioError
 from tfaudio.export import quantize
-from tfaudio.export.flatbuffer import halve_energy_matrices, join_by_name
+from tfaudio.export.flatbuffer import halve_energy_matrices, join
 from tfaudio.export.streaming_layers import Step
 from tfaudio.export.streaming_model import NEXT_STATE, STATE, Runner, check_runs
 from tfaudio.export.streaming_timing import Timing, check_front_end
@@ -131,7 +131,7 @@ class StreamingConverter:
                 body, notes = quantize.int8_like(body, clips), clips.notes
         front_end = self._part("front_end")
         parts = [halve_energy_matrices(front_end) if int8 else front_end, body, self._part("head")]
-        content = join_by_name(parts, inputs=(INPUT, STATE), outputs=(OUTPUT, NEXT_STATE))
+        content = join(parts, inputs=(INPUT, STATE), outputs=(OUTPUT, NEXT_STATE))
         activation = self._bundle.config.model.score_activation
         check_runs(content, self.settings, num_classes=len(self._bundle.labels), activation=activation)
         return Conversion(content, notes)
@@ -151,7 +151,7 @@ class StreamingConverter:
             clips = self._quantized_clips()
             body, notes = clips.content, clips.notes
         parts = [self._part("clip_start"), body, self._part("clip_end")]
-        return Conversion(join_by_name(parts, inputs=(FEATURES_TENSOR,), outputs=("logits",)), notes)
+        return Conversion(join(parts, inputs=(FEATURES_TENSOR,), outputs=("logits",)), notes)
 
     def _quantized_clips(self) -> quantize.Int8:
         """The layers up to the pooling, of all frames of a clip."""

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tfaudio.bundle import Bundle
 from tfaudio.errors import TfaudioError, first_line
 from tfaudio.export import quantize
-from tfaudio.export.flatbuffer import halve_energy_matrices, join, join_by_name, operators
+from tfaudio.export.flatbuffer import halve_energy_matrices, join, operators
 from tfaudio.golden import FEATURES_TENSOR
 from tfaudio.models.classifier import scores_of
 from tfaudio.terminal import native_messages_hidden
@@ -78,10 +78,8 @@ class TfliteConverter:
         classifier = self._classifier(variant)
         front_end = self._part("front_end" if variant == "float32" else "small_front_end")
         parts = [front_end, classifier.content, self._part("scores")]
-        if self._bundle.tokenizer is None:
-            content = join(parts, input_name=INPUT, link_names=(FEATURES_TENSOR, "logits"), output_name=OUTPUT)
-        else:
-            content = join_by_name(parts, inputs=(INPUT, TOKENS), outputs=(OUTPUT,))
+        inputs = (INPUT,) if self._bundle.tokenizer is None else (INPUT, TOKENS)
+        content = join(parts, inputs=inputs, outputs=(OUTPUT,))
         activation = self._bundle.config.model.score_activation
         check_runs(content, num_samples=self._num_samples, num_classes=self._num_classes, activation=activation)
         return Conversion(content, classifier.notes)
@@ -95,7 +93,7 @@ class TfliteConverter:
         float_model, calibration = self._part("float32"), self._calibration_features("int8 throughout")
         with native_messages_hidden():
             classifier = quantize.int8_throughout(float_model, calibration)
-        return join([classifier], input_name=FEATURES_TENSOR, link_names=(), output_name="logits")
+        return join([classifier], inputs=(FEATURES_TENSOR,), outputs=("logits",))
 
     def classifier(self, variant: str) -> bytes:
         """Converts the classifier alone, from features to logits, both float32."""
@@ -130,45 +128,34 @@ class TfliteConverter:
         return self._parts[name]
 
     def _convert_part(self, name: str) -> bytes:
-        front_end = self._bundle.config.front_end
-        if self._bundle.tokenizer is not None and name != "small_front_end":
-            return self._convert_part_with_text(name, self._bundle.tokenizer.length)
-        if name == "front_end":
-            folder = export_static(self._bundle.front_end(self._num_samples), self._folder / name)
-            return convert_folder(folder, "float32")
+        bundle, folder = self._bundle, self._folder / name
         if name == "small_front_end":
             return halve_energy_matrices(self._part("front_end"))
         if name == "scores":
-            logits = keras.Input((self._num_classes,), name="logits")
-            model = keras.Model(logits, scores_of(logits, self._bundle.config.model.score_activation))
-            return convert_folder(export_static(model, self._folder / name), "float32")
-        folder = self._folder / "classifier"
-        if not folder.exists():
-            frames = int(front_end.num_frames(self._num_samples))
-            export_static(self._bundle.body(), folder, shape=(1, frames, front_end.num_learnt_bins))
-        return convert_folder(folder, name)
-
-    def _convert_part_with_text(self, name: str, length: int) -> bytes:
-        """Converts a part whose inputs and outputs are found by name, since there are two at first."""
-        config, folder = self._bundle.config.front_end, self._folder / f"{name}_with_text"
-        if name == "front_end":
-            front_end = self._bundle.front_end(self._num_samples)
-            waveform = tf.TensorSpec((1, self._num_samples), tf.float32, name=INPUT)
-            return convert_function(
-                lambda waveform: {FEATURES_TENSOR: front_end(waveform)}, [waveform], folder, front_end
-            )
-        if name == "scores":
             logits = tf.TensorSpec((1, self._num_classes), tf.float32, name="logits")
-            return convert_function(lambda logits: {OUTPUT: tf.nn.softmax(logits)}, [logits], folder)
-        body = self._bundle.body()
-        shape = (1, int(config.num_frames(self._num_samples)), config.num_bins)
-        features = tf.TensorSpec(shape, tf.float32, name=FEATURES_TENSOR)
-        tokens = tf.TensorSpec((1, length), tf.int32, name=TOKENS)
+            activation = bundle.config.model.score_activation
+            return convert_function(lambda logits: {OUTPUT: scores_of(logits, activation)}, [logits], folder)
+        if name == "front_end":
+            front_end = bundle.front_end(self._num_samples)
+            spec = tf.TensorSpec((1, self._num_samples), tf.float32, name=INPUT)
 
-        def classify(features: tf.Tensor, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"logits": body({"features": features, "tokens": tokens}, training=False)}
+            def features(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+                return {FEATURES_TENSOR: front_end(waveform, training=False)}
 
-        return convert_function(classify, [features, tokens], folder, body, variant=name)
+            return convert_function(features, [spec], folder, front_end)
+        folder = self._folder / "classifier"  # one for all variants
+        if not folder.exists():
+            config, body = bundle.config.front_end, bundle.body()
+            frames, bins = int(config.num_frames(self._num_samples)), config.num_learnt_bins
+            inputs = [tf.TensorSpec((1, frames, bins), tf.float32, name=FEATURES_TENSOR)]
+            if bundle.tokenizer is not None:
+                inputs.append(tf.TensorSpec((1, bundle.tokenizer.length), tf.int32, name=TOKENS))
+
+            def classify(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+                return {"logits": body(tensors if TOKENS in tensors else tensors[FEATURES_TENSOR], training=False)}
+
+            save_function(classify, inputs, folder, body)
+        return convert_folder(folder, name)
 
 
 def convert_function(
@@ -176,40 +163,42 @@ def convert_function(
     inputs: Sequence[tf.TensorSpec],
     folder: Path,
     model: keras.Model | None = None,
-    *,
-    variant: str = "float32",
 ) -> bytes:
-    """Converts a function of tensors to TFLite, with the names of its inputs and outputs in the signature.
+    """Converts a function of tensors to TFLite float32: `save_function` and `convert_folder`."""
+    return convert_folder(save_function(function, inputs, folder, model), "float32")
+
+
+def save_function(
+    function: Callable[..., dict[str, tf.Tensor]],
+    inputs: Sequence[tf.TensorSpec],
+    folder: Path,
+    model: keras.Model | None = None,
+) -> Path:
+    """Writes a function as a SavedModel to convert from, with the names of its inputs and outputs in the signature.
+
+    Its weights become constants: each variable would be traced anew for saving and for restoring, which takes longer
+    than the conversion. `TFLiteConverter.from_keras_model` kills the process on TensorFlow 2.16 with Keras 3, and
+    conversion from concrete functions gives NaN with a model, on 2.21, and no signature without: the way over a
+    SavedModel works on all.
 
     Args:
       function: takes tensors by name, and gives a dictionary of them.
       inputs: shape, type and name of each.
-      folder: for the SavedModel on the way.
-      model: whose weights the function uses, if it does.
-      variant: as of `convert_folder`.
-    """
-    module = tf.Module()
-    module.weights = [weight.value for weight in model.weights] if model is not None else []
-    concrete = tf.function(function).get_concrete_function(**{spec.name: spec for spec in inputs})
-    with native_messages_hidden():
-        tf.saved_model.save(module, str(folder), signatures=concrete)
-    return convert_folder(folder, variant)
-
-
-def export_static(model: keras.Model, folder: Path, *, shape: tuple[int, ...] | None = None) -> Path:
-    """Writes a Keras model of one input as a SavedModel with a batch of 1, to convert from; returns the folder.
-
-    `TFLiteConverter.from_keras_model` kills the process on TensorFlow 2.16 with Keras 3, and conversion from
-    concrete functions with a model gives NaN on 2.21: the way over a SavedModel works on all.
-
-    Args:
-      model: with one input and one output.
       folder: to write.
-      shape: of the input, where the model leaves more open than the batch.
+      model: whose weights the function uses, if it does.
+
+    Returns:
+      The folder.
     """
-    signature = tf.TensorSpec(shape or (1, *model.inputs[0].shape[1:]), "float32", name=model.inputs[0].name)
+    values = [(weight, weight.numpy()) for weight in (model.weights if model is not None else [])]
+
+    def of_constants(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        with keras.StatelessScope([(weight, tf.constant(value)) for weight, value in values]):
+            return function(**tensors)
+
+    concrete = tf.function(of_constants, autograph=False).get_concrete_function(**{spec.name: spec for spec in inputs})
     with native_messages_hidden():
-        model.export(str(folder), input_signature=[signature], verbose=False)
+        tf.saved_model.save(tf.Module(), str(folder), signatures=concrete)
     return folder
 
 
@@ -217,7 +206,7 @@ def convert_folder(folder: Path, variant: str) -> bytes:
     """Converts a SavedModel to TFLite with builtin operators only.
 
     Args:
-      folder: that `export_static` wrote.
+      folder: that `save_function` wrote.
       variant: "float32", "float16" or "dynamic_range".
 
     Raises:
