@@ -6,6 +6,7 @@ magnitude for eight bits, and a fully quantised file loses a third of its accura
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from tfaudio.terminal import native_messages_hidden
 from tfaudio.text import Tokenizer
 
 INPUT, TOKENS, OUTPUT = "waveform", "tokens", "scores"
+_LARGEST_CONSTANT = 2**16  # values of a weight
 INTEGER_VARIANTS = ("int8", "int16x8")  # whose ranges are calibrated
 
 Scores = npt.NDArray[np.float32]
@@ -176,9 +178,10 @@ def save_function(
 ) -> Path:
     """Writes a function as a SavedModel to convert from, with the names of its inputs and outputs in the signature.
 
-    Its weights become constants: each variable would be traced anew for saving and for restoring, which takes longer
-    than the conversion. `TFLiteConverter.from_keras_model` kills the process on TensorFlow 2.16 with Keras 3, and
-    conversion from concrete functions gives NaN with a model, on 2.21, and no signature without: the way over a
+    Its small weights become constants: each variable is traced anew for saving and for restoring, which takes longer
+    than the conversion where there are many. The large ones, of which there are few, stay variables, since a graph's
+    constants are copied often. `TFLiteConverter.from_keras_model` kills the process on TensorFlow 2.16 with Keras 3,
+    and conversion from concrete functions gives NaN with a model, on 2.21, and no signature without: the way over a
     SavedModel works on all.
 
     Args:
@@ -190,15 +193,18 @@ def save_function(
     Returns:
       The folder.
     """
-    values = [(weight, weight.numpy()) for weight in (model.weights if model is not None else [])]
+    weights = model.weights if model is not None else []
+    constants = [(weight, weight.numpy()) for weight in weights if math.prod(weight.shape) <= _LARGEST_CONSTANT]
 
     def of_constants(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        with keras.StatelessScope([(weight, tf.constant(value)) for weight, value in values]):
+        with keras.StatelessScope([(weight, tf.constant(value)) for weight, value in constants]):
             return function(**tensors)
 
+    module = tf.Module()
+    module.weights = [weight.value for weight in weights if math.prod(weight.shape) > _LARGEST_CONSTANT]
     concrete = tf.function(of_constants, autograph=False).get_concrete_function(**{spec.name: spec for spec in inputs})
     with native_messages_hidden():
-        tf.saved_model.save(tf.Module(), str(folder), signatures=concrete)
+        tf.saved_model.save(module, str(folder), signatures=concrete)
     return folder
 
 
