@@ -161,6 +161,8 @@ def test_unwritable_folders_are_told(tmp_path):
     for write in (make_writable_folder, lambda path: write_json(path / "a.json", {})):
         with pytest.raises(TfaudioError, match="another"):
             write(tmp_path / "file" / "sub")
+    with pytest.raises(TfaudioError, match="not valid UTF-8; choose another"):
+        make_writable_folder(tmp_path / "caf\udce9")
     refuse_existing(tmp_path / "nothing", overwrite=False)
     with pytest.raises(TfaudioError, match="exists already"):
         refuse_existing(tmp_path / "file", overwrite=False)

@@ -47,6 +47,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> Path
     return path
 
 
+def printable(name: str) -> str:
+    r"""Writes what is no UTF-8 in a name of the file system as `\udcNN`, so that it can be shown and stored."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     """Writes JSON that a person can read too; NaN is refused, since it is not JSON."""
     return write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -148,7 +153,7 @@ def check_can_write_into(folder: str | os.PathLike[str]) -> None:
     """Finds out now, rather than after hours of work, whether files can be written into a folder; makes nothing.
 
     Raises:
-      TfaudioError: if the folder cannot be made or written to.
+      TfaudioError: if the folder cannot be made or written to, or its name is not valid UTF-8.
     """
     _check_can_write_into(Path(folder).absolute(), Path(folder))
 
@@ -170,9 +175,11 @@ def make_writable_folder(path: str | os.PathLike[str]) -> Path:
     """Makes a folder, and finds out now rather than after hours of work whether it can be written.
 
     Raises:
-      TfaudioError: if the folder cannot be made or written to.
+      TfaudioError: if the folder cannot be made or written to, or its name is not valid UTF-8.
     """
     path = Path(path)
+    if printable(str(path)) != str(path):  # which TensorFlow cannot write to
+        raise TfaudioError(f"The name of the folder {printable(str(path))} is not valid UTF-8; choose another one.")
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path, prefix=".write_test"):

@@ -32,6 +32,13 @@ def recording(path: Path, *, seconds: float = 0.5, scale: float = 0.1, rate: int
     return path
 
 
+def test_a_name_that_is_no_utf8_is_drawn(tmp_path: Path) -> None:
+    file = tmp_path / "caf\udce9.wav"
+    recording(tmp_path / "a.wav").rename(file)
+    assert main(["features", str(file), f"--output={tmp_path / 'a.png'}", *SMALL]) == 0
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+
+
 def test_features_of_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from tfaudio.features.front_end import compute_features
 

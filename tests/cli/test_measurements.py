@@ -16,7 +16,7 @@ from tfaudio import bundle
 from tfaudio.bundle import load_bundle, read_config, write_config
 from tfaudio.cli.main import main
 from tfaudio.errors import TfaudioError
-from tfaudio.evaluation import robustness
+from tfaudio.evaluation import calibration, robustness
 from tfaudio.evaluation.evaluate import evaluate
 from tfaudio.evaluation.protocol import NO_MEASURE
 
@@ -318,6 +318,54 @@ def test_what_cannot_be_is_told_before_the_work(
     assert main(["calibrate", f"--run_dir={run}", "--keep=nan"]) == 2
     assert "--keep=nan" in capsys.readouterr().err
     assert not (run / bundle.CALIBRATION).exists()
+
+
+def test_what_has_no_meaning_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict = ["predict", f"--model={run}", str(run)]
+    for arguments, message in (
+        ([*predict, "--format=jsonl", "--top=2"], "--top has no place beside it"),
+        ([*predict, "--threads=4"], "--threads is for .tflite files"),
+        (
+            ["evaluate", f"--run_dir={run}", f"--report_dir={tmp_path / 'r'}", f"--json={tmp_path / 'r/metrics.json'}"],
+            "lies in --report_dir",
+        ),
+    ):
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_broken_model_has_no_figures(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(run, broken, ignore=shutil.ignore_patterns("checkpoints"))
+    classifier = load_bundle(broken).classifier
+    kernel, bias = classifier.get_layer("logits").get_weights()
+    classifier.get_layer("logits").set_weights([kernel, np.full_like(bias, np.nan)])
+    bundle.write_weights(broken / bundle.WEIGHTS, classifier)
+    for command in (["evaluate"], ["robustness", "--degradations=gain"], ["calibrate"]):
+        assert main([*command, f"--run_dir={broken}"]) == 1
+        assert "are not finite; the model is broken" in capsys.readouterr().err
+
+
+def test_a_run_that_tells_no_temperature_costs_no_other_its_calibration(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds = tmp_path / "folds"
+    for fold in (1, 2):
+        shutil.copytree(run, folds / f"fold_{fold}", ignore=shutil.ignore_patterns("checkpoints"))
+    calibrate_run = calibration.calibrate_run
+
+    def calibrated(found: bundle.Bundle, **settings: Any) -> calibration.RunCalibration:
+        if found.path.name == "fold_1":
+            raise TfaudioError("4 of the 4 validation recordings are right.")
+        return calibrate_run(found, **settings)
+
+    monkeypatch.setattr(calibration, "calibrate_run", calibrated)
+    told = tmp_path / "caf\udce9.json"  # the record has the command line too
+    monkeypatch.setattr("sys.argv", ["tfaudio", "calibrate", f"--run_dir={folds}", f"--json={told}"])
+    assert main(["calibrate", f"--run_dir={folds}", f"--json={told}"]) == 1
+    assert f"not calibrated: {folds / 'fold_1'}: 4 of the 4" in capsys.readouterr().err
+    assert [(folds / f"fold_{fold}" / bundle.CALIBRATION).exists() for fold in (1, 2)] == [False, True]
+    assert list(document(told)["runs"]) == ["fold_2"]
 
 
 def test_a_run_is_compared_with_itself(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -142,6 +142,7 @@ def test_folds_are_joined_and_seeds_have_to_be_chosen(tmp_path: Path, capsys: py
         ("path,label,predicted\n", "no predictions"),
         ("path,label,predicted\nx.wav,cat\n", "columns path, label, predicted"),
         ("path,label,predicted\nx.wav,cat,cat\n/d/y.wav,cat,cat\n", "no folder in common"),
+        ("path,label,predicted\nx.wav,cat,cat\n,cat,cat\n", "row without a path"),
     ],
 )
 def test_a_file_of_something_else_is_told(content: str, message: str, tmp_path: Path) -> None:

@@ -66,6 +66,13 @@ def test_picture_is_a_png_and_shows_the_counts(pets: Metrics) -> None:
     assert confusion_png(other) != confusion_png(pets)
 
 
+def test_a_picture_of_many_classes_is_no_larger() -> None:
+    """Names that all can be read take more memory than there is from some hundred classes on."""
+    names = tuple(f"species {number}" for number in range(600))
+    width, height = png_size(confusion_png(metrics_of(names, list(range(600)), list(range(600)))))
+    assert max(width, height) < 4500
+
+
 @pytest.mark.parametrize("count", [2, 13, 50])
 def test_every_name_has_room(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """No two names overlap, and none is cut off at the border, by the extents that Matplotlib reports."""

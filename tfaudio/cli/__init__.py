@@ -32,6 +32,7 @@ import shlex
 import sys
 
 from tfaudio.errors import TfaudioError
+from tfaudio.files import printable
 from tfaudio.terminal import native_messages_hidden
 
 
@@ -48,7 +49,7 @@ def refuse_arguments(arguments: list[str]) -> None:
 
 def command_line() -> str:
     """Returns the command as typed, for whoever wants a stored figure again."""
-    return shlex.join(["tfaudio", *sys.argv[1:]])
+    return printable(shlex.join(["tfaudio", *sys.argv[1:]]))
 
 
 def load_tensorflow() -> None:

@@ -24,8 +24,8 @@ Fits a temperature and thresholds to the validation recordings of a run (train w
 test recordings, and keeps them in the run folder: from then on evaluate, predict and export give calibrated scores, and
 exported files carry the thresholds, among them the highest score below which a recording is of no class. What that
 changes on the test recordings is told; robustness and ensemble go on measuring runs as they were trained. Of a
-cross-validation's folder every run is calibrated. Of a run whose recordings have several classes, each class has its
-threshold.
+cross-validation's folder every run is calibrated that can be, and the others are named. Of a run whose recordings have
+several classes, each class has its threshold.
 
   tfaudio calibrate --run_dir=runs/birds --report_dir=birds_calibration
 """
@@ -79,12 +79,21 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     from tfaudio.evaluation.calibration import calibrate_run, calibration_record, calibration_table, reliability_png
     from tfaudio.evaluation.protocol import caveats_text, fold_of, provenance
 
-    runs, tested = {}, []
+    runs, tested, failed = {}, [], list[str]()
     for number, folder in enumerate(folders, 1):
         print(f"{folder}: run {number} of {len(folders)}", file=sys.stderr)
         bundle = load_bundle(folder, calibrated=False).moved_data(flag_values.data_dir)
-        runs[folder.name] = calibrate_run(bundle, keep=flag_values.keep, unknown=unknown)
+        try:
+            runs[folder.name] = calibrate_run(bundle, keep=flag_values.keep, unknown=unknown)
+        except TfaudioError as error:
+            if len(folders) == 1:
+                raise
+            failed.append(f"{folder}: {error}")
+            continue
         tested.append(fold_of(bundle.config))
+        write_json(folder / CALIBRATION, runs[folder.name].to_dict())
+    if not runs:
+        raise TfaudioError(failed[0])
     config = bundle.config
     record = {
         **provenance(config.data.dataset, config, command_line()),
@@ -94,8 +103,6 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     title = f"{config.data.dataset}, {config.model.name}"
     table = calibration_table(record, title=title) + caveats_text(record)
     print(table, end="")
-    for folder in folders:
-        write_json(folder / CALIBRATION, runs[folder.name].to_dict())
     if flag_values.json:
         write_json(flag_values.json, record)
     if flag_values.report_dir:
@@ -104,4 +111,6 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         write_atomically(report_dir / "calibration.txt", table)
         write_atomically(report_dir / "reliability.png", reliability_png(record, title=title))
     print(f"kept in {run_dir}; files that were exported before know nothing of it")
-    return 0
+    for reason in failed:
+        print(f"tfaudio calibrate: not calibrated: {reason}", file=sys.stderr)
+    return 1 if failed else 0

@@ -192,8 +192,8 @@ def _write_run(
     if all(was_chosen(member.path) for member in members):
         write_json(run_dir / CHOICE, {"members": [str(member.path) for member in members]})
     write_model(run_dir, members[0].labels, members[0].normalization, classifier)
-    write_report(run_dir, evaluation.metrics, title=title)
     evaluation.write_predictions(run_dir / PREDICTIONS, members[0])
+    write_report(run_dir, evaluation.metrics, title=title)
 
 
 def _write_predictions(path: Path, scored: list[tuple[Evaluation, Bundle]]) -> None:

@@ -57,6 +57,6 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
         write_json(flag_values.json, document)
     if flag_values.report_dir:
         report_dir = Path(flag_values.report_dir)
-        write_report(report_dir, evaluation.metrics, title=title)
         evaluation.write_predictions(report_dir / PREDICTIONS, bundle)
+        write_report(report_dir, evaluation.metrics, title=title)
     return 0

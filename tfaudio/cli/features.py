@@ -17,7 +17,7 @@ from tfaudio.cli.recordings import expand_recordings
 from tfaudio.cli.settings import assignments, define_set, of_section, settings_in_file
 from tfaudio.config import ClipConfig, FrontEndConfig, RunConfig
 from tfaudio.errors import TfaudioError
-from tfaudio.files import check_can_write, write_atomically, write_json
+from tfaudio.files import check_can_write, printable, write_atomically, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -212,7 +212,7 @@ def _csv(features: npt.NDArray[np.float32], front_end: FrontEndConfig, name: str
 def _png(features: npt.NDArray[np.float32], front_end: FrontEndConfig, name: str) -> bytes:
     from tfaudio.evaluation.feature_picture import feature_picture
 
-    return feature_picture(features, front_end, title="" if name == "-" else Path(name).name)
+    return feature_picture(features, front_end, title="" if name == "-" else printable(Path(name).name))
 
 
 _WRITERS: dict[str, Callable[[Any, FrontEndConfig, str], bytes]] = {"npz": _npz, "csv": _csv, "png": _png}

@@ -58,6 +58,10 @@ def main(flag_values: flags.FlagValues, arguments: list[str]) -> int:
     """Classifies and prints; 1 if a recording could not be read."""
     if not arguments:
         raise UsageError("Name at least one file or folder to classify, or `-` for standard input.")
+    if flag_values.top is not None and flag_values.format == "jsonl":
+        raise UsageError("--format=jsonl tells the score of every label, so --top has no place beside it.")
+    if flag_values["threads"].present and os.path.isdir(flag_values.model):
+        raise UsageError(f"--threads is for .tflite files, and --model={flag_values.model} is a folder; leave it out.")
     skipped: list[Skipped] = []
     files = list(expand_recordings(arguments, skipped))
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from absl import flags
 
+from tfaudio.cli import UsageError
 from tfaudio.files import check_can_write, check_can_write_into, refuse_existing_folder
 
 
@@ -27,10 +30,17 @@ def check_scoring_flags(flag_values: flags.FlagValues) -> None:
     """Refuses, before anything is computed, to write where something stands.
 
     Raises:
-      TfaudioError: if --json or --report_dir names what may not be replaced, or cannot be written.
+      TfaudioError: if --json or --report_dir names what may not be replaced, or cannot be written, or the one lies in
+        the other.
     """
     if flag_values.json:
         check_can_write(flag_values.json, overwrite=flag_values.overwrite)
     if flag_values.report_dir:
         refuse_existing_folder(flag_values.report_dir, overwrite=flag_values.overwrite)
         check_can_write_into(flag_values.report_dir)
+    if flag_values.json and flag_values.report_dir:
+        parent = Path(flag_values.json).resolve().parent
+        if parent == Path(flag_values.report_dir).resolve():
+            raise UsageError(
+                f"--json={flag_values.json} lies in --report_dir, which gets files of its own; name another place."
+            )

@@ -269,8 +269,8 @@ def _score(run: PlannedRun, bundle: Bundle, data: LabelledData) -> FoldResult | 
     # What a protocol measures is the run as it was trained, though it may have been calibrated since.
     evaluation = evaluate(bundle, data=data, calibrated=False)
     title = ", ".join(filter(None, (data.spec.name, run.config.model.name, run.title)))
-    write_report(bundle.path, evaluation.metrics, title=title)
     evaluation.write_predictions(bundle.path / PREDICTIONS, bundle)
+    write_report(bundle.path, evaluation.metrics, title=title)
     print(metrics_table(evaluation.metrics, title=title), flush=True)
     if evaluation.by_inputs:
         print(inputs_table(evaluation.by_inputs), flush=True)

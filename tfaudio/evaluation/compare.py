@@ -216,13 +216,16 @@ def _read(file: Path) -> tuple[Sequence[str], list[dict[str, str]]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
-            return reader.fieldnames or (), list(reader)
+            columns, rows = reader.fieldnames or (), list(reader)
     except OSError as error:
         raise TfaudioError(f"Cannot read {file}: {error.strerror}; finish the run, or name another.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise TfaudioError(
             f"{file} is no CSV file of predictions ({error}); name one with path,label,predicted."
         ) from error
+    if "path" in columns and not all(row["path"] for row in rows):
+        raise TfaudioError(f"{file} has a row without a path; say of which recording each prediction is.")
+    return columns, rows
 
 
 def _read_rows(file: Path) -> list[tuple[str, str, str]]:

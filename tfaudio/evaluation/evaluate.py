@@ -21,7 +21,7 @@ from tfaudio.data.recordings import Recordings
 from tfaudio.data.spec import LABEL_SEPARATOR, Clip, Skipped
 from tfaudio.data.split import Split
 from tfaudio.errors import TfaudioError
-from tfaudio.evaluation.metrics import Metrics, compute_metrics
+from tfaudio.evaluation.metrics import Metrics, check_scores, compute_metrics
 from tfaudio.evaluation.protocol import FoldResult
 from tfaudio.evaluation.tagging import TagMetrics, TagResult, compute_tag_metrics
 from tfaudio.model_settings import tags_of
@@ -193,6 +193,9 @@ def score_clips(
 
     Returns:
       float32 [n, classes].
+
+    Raises:
+      TfaudioError: if scores are not finite.
     """
     model = with_scores(bundle.classifier, bundle.config.model.score_activation)
     return _mean_scores(model, bundle, recordings, indices, progress, inputs)
@@ -209,7 +212,9 @@ def _mean_scores(
     outputs, positions = _predict(model, bundle, recordings, indices, progress, inputs)
     total = np.zeros((len(indices), len(bundle.labels)), np.float64)
     np.add.at(total, positions, outputs)
-    return (total / np.bincount(positions, minlength=len(indices))[:, None]).astype(np.float32)
+    scores = total / np.bincount(positions, minlength=len(indices))[:, None]
+    check_scores(scores)
+    return scores.astype(np.float32)
 
 
 def window_logits(bundle: Bundle, recordings: Recordings, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -222,8 +227,13 @@ def window_logits(bundle: Bundle, recordings: Recordings, indices: np.ndarray) -
 
     Returns:
       logits float32 [windows, classes]; which of the n recordings each window is of, int64 [windows].
+
+    Raises:
+      TfaudioError: if logits are not finite.
     """
-    return _predict(bundle.classifier, bundle, recordings, indices, None)
+    logits, positions = _predict(bundle.classifier, bundle, recordings, indices, None)
+    check_scores(logits)
+    return logits, positions
 
 
 def _predict(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 32
 # Beyond this many classes a count in every cell, most of them 0, is only clutter.
 _ALL_COUNTS_UP_TO = 12
+# Beyond this many, a picture on which all names can be read would fill the memory.
+_NAMES_UP_TO = 100
 
 
 def write_report(folder: str | os.PathLike[str], metrics: Metrics | TagMetrics, *, title: str = "") -> dict[str, Path]:
@@ -121,7 +123,8 @@ def confusion_png(metrics: Metrics, *, title: str = "") -> bytes:
     """Draws the confusion matrix: colour is the share of the true class, figures are counts.
 
     The picture grows with the number of classes, so that 50 names stay readable; above 12 classes cells that
-    hold no clip carry no figure. Signs that no installed font holds are drawn as boxes; `confusion_csv` has them.
+    hold no clip carry no figure, and above 100 colours alone show the pattern. Signs that no installed font holds are
+    drawn as boxes; `confusion_csv` has them, and all names and figures.
 
     Returns:
       The content of a PNG file.
@@ -132,23 +135,26 @@ def confusion_png(metrics: Metrics, *, title: str = "") -> bytes:
     counts = metrics.confusion
     names = [_shorten(row["label"]) for row in metrics.per_class]
     cell, font = (0.5, 10) if len(names) <= _ALL_COUNTS_UP_TO else (0.24, 7)
-    margin = 0.9 + max(_width(name) for name in names) * font * 0.0085
-    side = max(2.5, len(names) * cell)
+    readable = len(names) <= _NAMES_UP_TO
+    margin = 0.9 + (max(_width(name) for name in names) * font * 0.0085 if readable else 0.0)
+    side = max(2.5, min(len(names), _NAMES_UP_TO) * cell)
     figure = Figure(figsize=(side + margin + 1.2, side + margin + 0.4), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     shares = [[n / max(1, sum(row)) for n in row] for row in counts]
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
+    which = "" if readable else ", by its row in confusion.csv"
+    axes.set_xlabel(f"predicted class{which}")
+    axes.set_ylabel(f"true class{which}")
     if title:
         axes.set_title(title, parse_math=False)
-    for i, row in enumerate(counts):
+    for i, row in enumerate(counts if readable else ()):
         for j, n in enumerate(row):
             if n or len(names) <= _ALL_COUNTS_UP_TO:
                 dark = shares[i][j] > 0.5
                 axes.text(j, i, str(n), ha="center", va="center", fontsize=font - 1, color="white" if dark else "0.2")
-    _name_ticks(axes, names, font)
+    if readable:
+        _name_ticks(axes, names, font)
     content = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")

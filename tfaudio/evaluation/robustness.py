@@ -33,6 +33,7 @@ Waveform = npt.NDArray[np.float32]
 
 _VOICES = 3  # that babble is made of: of more, hardly one is told apart
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+_BLOCK = 2**16  # samples written at a time: libsndfile's Vorbis puts all of them on the stack
 _MP3_DELAY = 1_105  # samples that encoder and decoder add, where no tag in the file tells a player to take them off
 
 
@@ -109,7 +110,8 @@ def _through_codec(
     with soundfile.SoundFile(
         contents, "w", sample_rate, 1, codec, format=container, compression_level=level, **options
     ) as file:
-        file.write(waveform / scale)
+        for start in range(0, len(waveform), _BLOCK):
+            file.write(waveform[start : start + _BLOCK] / scale)
     contents.seek(0)
     decoded: Waveform = soundfile.read(contents, dtype="float32")[0] * scale
     if container == "MP3" and len(decoded) >= len(waveform) + _MP3_DELAY:

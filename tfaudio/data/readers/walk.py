@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tfaudio.data.spec import AUDIO_EXTENSIONS, Skipped
 from tfaudio.errors import TfaudioError
+from tfaudio.files import printable
 
 
 def visible(folder: Path, skipped: list[Skipped]) -> list[Path]:
@@ -30,8 +31,7 @@ def visible(folder: Path, skipped: list[Skipped]) -> list[Path]:
             path.name.encode()
         except UnicodeEncodeError:
             # Such a name could go into no label file, table or JSON.
-            printable = str(path).encode("utf-8", "backslashreplace").decode()
-            skipped.append(Skipped(printable, "its name is not valid UTF-8; rename it"))
+            skipped.append(Skipped(printable(str(path)), "its name is not valid UTF-8; rename it"))
             continue
         kept.append(path)
     return kept
